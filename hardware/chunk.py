@@ -1,0 +1,170 @@
+"""Action chunks and their schedule: steps at absolute times, trimmed and blended by time."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hardware.command import Command, CommandKind, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChunk:
+    """One or more steps at absolute times.
+
+    Step i holds from `start_ns + i * step_ns`. After the last step's start the chunk may still be
+    used until `end_ns`.
+    """
+
+    # What the numbers mean.
+    kind: CommandKind
+    # The joints, motors or axes, in the order of the last axis of `values`.
+    names: tuple[str, ...]
+    # Set-points, shape (T, D), unit of the robot card.
+    values: FloatArray
+    # Absolute time of the first step, ROS clock, in nanoseconds.
+    start_ns: int
+    # Time between two steps, in nanoseconds.
+    step_ns: int
+    # How long after `start_ns` the chunk may be used, in seconds.
+    valid_for_s: float
+    # Who made it.
+    source: str = "policy"
+    # Further proposals of the same shape, (P, T, D), for steering to choose from.
+    proposals: FloatArray | None = None
+
+    @property
+    def end_ns(self) -> int:
+        """The time from which the chunk must not be used any more."""
+        return self.start_ns + round(self.valid_for_s * 1e9)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every step is finite."""
+        return bool(np.isfinite(self.values).all())
+
+    def with_values(self, values: FloatArray) -> ActionChunk:
+        """Copy the chunk with other set-points, shape (T, D), and without proposals."""
+        return replace(self, values=values, proposals=None)
+
+    def command_at(self, index: int, *, received_steady_ns: int) -> Command:
+        """Take one step out as a command.
+
+        Args:
+            index: the step.
+            received_steady_ns: when the chunk was received, steady clock.
+
+        Returns:
+            The step, stamped with its own start.
+        """
+        return Command(
+            kind=self.kind,
+            names=self.names,
+            values=self.values[index],
+            stamp_ns=self.start_ns + index * self.step_ns,
+            received_steady_ns=received_steady_ns,
+            source=self.source,
+        )
+
+
+class Interpolation(enum.StrEnum):
+    """What a schedule gives between two steps."""
+
+    # The step that has begun, until the next one.
+    HOLD = "hold"
+    # The straight line between two steps.
+    LINEAR = "linear"
+
+
+class Schedule:
+    """The action at any time, out of chunks that arrive late, early or not at all.
+
+    A newer chunk replaces an older one from its own start on (or from the moment it arrived, if
+    that is later: steps in the past are trimmed by time, never counted). During `blend_s` the two
+    are cross-faded linearly by time. A chunk that is no longer valid gives nothing.
+
+    Args:
+        blend_s: length of the cross-fade from the old chunk to the new one, in seconds.
+        interpolation: what to give between steps.
+    """
+
+    def __init__(self, *, blend_s: float = 0.0, interpolation: Interpolation = Interpolation.HOLD) -> None:
+        """Start empty."""
+        self._blend_ns = round(blend_s * 1e9)
+        self._interpolation = interpolation
+        self._current: ActionChunk | None = None
+        self._previous: ActionChunk | None = None
+        self._switch_ns = 0
+
+    @property
+    def end_ns(self) -> int | None:
+        """Until when there is an action, or None when empty."""
+        return None if self._current is None else self._current.end_ns
+
+    @property
+    def current(self) -> ActionChunk | None:
+        """The chunk that was accepted last."""
+        return self._current
+
+    def remaining_s(self, now_ns: int) -> float:
+        """Time for which the present chunk still holds, in seconds; 0 when there is none."""
+        return 0.0 if self._current is None else max(0.0, (self._current.end_ns - now_ns) * 1e-9)
+
+    def clear(self) -> None:
+        """Forget every chunk."""
+        self._current = self._previous = None
+
+    def push(self, chunk: ActionChunk, *, now_ns: int) -> bool:
+        """Take a new chunk.
+
+        Args:
+            chunk: the chunk; a non-finite one must be refused before.
+            now_ns: the ROS clock, in nanoseconds.
+
+        Returns:
+            False when nothing of it lies in the future any more: it is dropped, the old one stays.
+        """
+        if chunk.end_ns <= now_ns:
+            return False
+        current = self._current
+        self._previous = current if current is not None and current.end_ns > now_ns else None
+        self._current = chunk
+        self._switch_ns = max(now_ns, chunk.start_ns)
+        return True
+
+    def sample(self, now_ns: int) -> FloatArray | None:
+        """Give the action at a time.
+
+        Args:
+            now_ns: the ROS clock, in nanoseconds.
+
+        Returns:
+            Shape (D,), or None when no chunk is valid at that time.
+        """
+        if self._current is None:
+            return None
+        old = None if self._previous is None else self._value(self._previous, now_ns)
+        if now_ns < self._switch_ns and old is not None:
+            return old
+        new = self._value(self._current, now_ns)
+        if new is None or old is None or self._blend_ns == 0:
+            return new
+        alpha = (now_ns - self._switch_ns) / self._blend_ns
+        if alpha >= 1.0:
+            self._previous = None
+            return new
+        return (1.0 - alpha) * old + alpha * new
+
+    def _value(self, chunk: ActionChunk, now_ns: int) -> FloatArray | None:
+        if not chunk.start_ns <= now_ns < chunk.end_ns:
+            return None
+        last = len(chunk.values) - 1
+        index, rest_ns = divmod(now_ns - chunk.start_ns, chunk.step_ns)
+        if index >= last:
+            return chunk.values[last]
+        if self._interpolation is Interpolation.HOLD:
+            return chunk.values[index]
+        alpha = rest_ns / chunk.step_ns
+        return (1.0 - alpha) * chunk.values[index] + alpha * chunk.values[index + 1]

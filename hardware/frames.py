@@ -1,0 +1,59 @@
+"""Frames and rotations. Quaternions are (w, x, y, z), unit length, and map body to world."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardware.command import FloatArray
+
+
+def rotation_matrix(quaternion_wxyz: FloatArray) -> FloatArray:
+    """Turn a quaternion into a matrix.
+
+    Args:
+        quaternion_wxyz: shape (..., 4), unit length.
+
+    Returns:
+        Shape (..., 3, 3); columns are the body axes in the world.
+    """
+    w, x, y, z = np.moveaxis(np.asarray(quaternion_wxyz, dtype=np.float64), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def quaternion_multiply(a_wxyz: FloatArray, b_wxyz: FloatArray) -> FloatArray:
+    """Compose two rotations: first b, then a.
+
+    Args:
+        a_wxyz: shape (..., 4).
+        b_wxyz: shape (..., 4).
+
+    Returns:
+        Shape (..., 4).
+    """
+    aw, ax, ay, az = np.moveaxis(np.asarray(a_wxyz, dtype=np.float64), -1, 0)
+    bw, bx, by, bz = np.moveaxis(np.asarray(b_wxyz, dtype=np.float64), -1, 0)
+    return np.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        axis=-1,
+    )
+
+
+def yaw_quaternion(yaw_rad: float) -> FloatArray:
+    """Rotation about the world's z axis, shape (4,)."""
+    return np.array([np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)])
+
+
+def yaw_of(quaternion_wxyz: FloatArray) -> float:
+    """Heading of the body's x axis in the world's horizontal plane, in radians, -pi to pi."""
+    w, x, y, z = (float(v) for v in quaternion_wxyz)
+    return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))

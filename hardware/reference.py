@@ -1,0 +1,196 @@
+"""References for vehicles: where to be, how fast and which way to look, at any time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hardware.command import FloatArray
+from hardware.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One point of a reference, world frame (ENU)."""
+
+    # Position in metres, shape (3,).
+    position_m: FloatArray
+    # Velocity in metres a second, shape (3,).
+    velocity_m_s: FloatArray
+    # Heading in radians.
+    yaw_rad: float = 0.0
+
+
+class Trajectory(Protocol):
+    """A reference over time."""
+
+    # How long it lasts, in seconds; infinite where it does not end.
+    duration_s: float
+
+    def sample(self, t_s: float) -> Reference:
+        """Give the reference at a time since its start, in seconds."""
+
+
+@dataclass(frozen=True)
+class Hover:
+    """Stay at one point, reached from `start_m` along a straight line without a step in position."""
+
+    # Where to stay, metres, world frame.
+    position_m: tuple[float, ...]
+    # How long, seconds.
+    duration_s: float = math.inf
+    # Where the ramp begins; None: already there.
+    start_m: tuple[float, ...] | None = None
+    # Speed of the ramp, metres a second.
+    speed_m_s: float = 0.5
+    # Heading, radians.
+    yaw_rad: float = 0.0
+
+    def sample(self, t_s: float) -> Reference:
+        """Give the reference at a time since its start, in seconds."""
+        goal = np.asarray(self.position_m, dtype=np.float64)
+        if self.start_m is None:
+            return Reference(goal, np.zeros(3), self.yaw_rad)
+        start = np.asarray(self.start_m, dtype=np.float64)
+        way = goal - start
+        distance = float(np.linalg.norm(way))
+        travelled = self.speed_m_s * max(0.0, t_s)
+        if travelled >= distance:
+            return Reference(goal, np.zeros(3), self.yaw_rad)
+        direction = way / distance
+        return Reference(start + travelled * direction, self.speed_m_s * direction, self.yaw_rad)
+
+
+@dataclass(frozen=True)
+class FigureEight:
+    """The Lissajous figure of the RAPTOR paper: x = A sin(s), y = B sin(2 s), ramped in linearly.
+
+    Source: specs of RAPTOR, section 3.1 (A 1 m, B 0.5 m, 1 s ramp from hover) and section 5b.3.
+    """
+
+    # The middle of the figure, metres, world frame.
+    centre_m: tuple[float, ...]
+    # Time for one loop, seconds.
+    period_s: float
+    # How long to fly it, seconds.
+    duration_s: float = math.inf
+    # Half width and half height, metres.
+    half_width_m: float = 1.0
+    half_height_m: float = 0.5
+    # Time over which the speed grows from zero, seconds.
+    ramp_s: float = 1.0
+    # Heading, radians.
+    yaw_rad: float = 0.0
+
+    def sample(self, t_s: float) -> Reference:
+        """Give the reference at a time since its start, in seconds."""
+        t = max(0.0, t_s)
+        ramped = min(t, self.ramp_s)
+        rate = 2.0 * math.pi / self.period_s
+        gain = 1.0 if self.ramp_s == 0.0 else ramped / self.ramp_s
+        phase = rate * (gain * ramped / 2.0 + max(0.0, t - self.ramp_s))
+        speed = rate * gain
+        a, b = self.half_width_m, self.half_height_m
+        offset = np.array([a * math.sin(phase), b * math.sin(2.0 * phase), 0.0])
+        velocity = np.array([a * math.cos(phase), 2.0 * b * math.cos(2.0 * phase), 0.0]) * speed
+        return Reference(np.asarray(self.centre_m, dtype=np.float64) + offset, velocity, self.yaw_rad)
+
+
+@dataclass(frozen=True)
+class Waypoints:
+    """Straight lines through points at one speed, with a stop at each."""
+
+    # The points, metres, world frame; the first is the start.
+    points_m: tuple[tuple[float, ...], ...]
+    # Cruise speed, metres a second.
+    speed_m_s: float = 1.0
+    # Time to stay at each point, seconds.
+    dwell_s: float = 1.0
+    # Heading, radians.
+    yaw_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list.
+
+        Raises:
+            ConfigError: there is no point.
+        """
+        if not self.points_m:
+            raise ConfigError(
+                "no waypoints", where="points_m", expected="at least one point", mend="add points"
+            )
+
+    @property
+    def duration_s(self) -> float:
+        """Time to visit all points, in seconds."""
+        return sum(self._leg_s(i) for i in range(len(self.points_m) - 1)) + self.dwell_s
+
+    def sample(self, t_s: float) -> Reference:
+        """Give the reference at a time since its start, in seconds."""
+        t = max(0.0, t_s)
+        for i in range(len(self.points_m) - 1):
+            leg = self._leg_s(i)
+            if t < leg:
+                start = np.asarray(self.points_m[i], dtype=np.float64)
+                way = np.asarray(self.points_m[i + 1], dtype=np.float64) - start
+                moving = t - self.dwell_s
+                if moving <= 0.0:
+                    return Reference(start, np.zeros(3), self.yaw_rad)
+                direction = way / float(np.linalg.norm(way))
+                return Reference(
+                    start + direction * (self.speed_m_s * moving), direction * self.speed_m_s, self.yaw_rad
+                )
+            t -= leg
+        return Reference(np.asarray(self.points_m[-1], dtype=np.float64), np.zeros(3), self.yaw_rad)
+
+    def _leg_s(self, index: int) -> float:
+        start, end = (np.asarray(p, dtype=np.float64) for p in self.points_m[index : index + 2])
+        return self.dwell_s + float(np.linalg.norm(end - start)) / self.speed_m_s
+
+
+@dataclass(frozen=True)
+class TrajectorySequence:
+    """One trajectory after the other; the last one goes on for ever."""
+
+    # The parts, flown in order.
+    parts: tuple[Trajectory, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """The sum of the parts, in seconds."""
+        return sum(part.duration_s for part in self.parts)
+
+    def sample(self, t_s: float) -> Reference:
+        """Give the reference at a time since its start, in seconds."""
+        rest = max(0.0, t_s)
+        for part in self.parts[:-1]:
+            if rest < part.duration_s:
+                return part.sample(rest)
+            rest -= part.duration_s
+        return self.parts[-1].sample(rest)
+
+
+def sequence(parts: Sequence[Trajectory]) -> Trajectory:
+    """Fly several trajectories one after the other.
+
+    Args:
+        parts: at least one trajectory; all but the last must end.
+
+    Returns:
+        The trajectory of all parts.
+
+    Raises:
+        ConfigError: there is no part, or one before the last never ends.
+    """
+    if not parts or not all(math.isfinite(part.duration_s) for part in parts[:-1]):
+        raise ConfigError(
+            f"{len(parts)} part(s), or one that never ends before the last",
+            where="reference sequence",
+            expected="at least one part, all but the last of finite duration",
+            mend="give each part a duration",
+        )
+    return TrajectorySequence(tuple(parts))

@@ -1,0 +1,1 @@
+"""Policies: their cards and binding, the layered controller, runtimes and learning methods."""

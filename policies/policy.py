@@ -1,0 +1,64 @@
+"""What a policy is to the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.chunk import ActionChunk
+from hardware.command import FloatArray
+from hardware.robot import Observation
+from policies.card import PolicyCard
+
+
+@dataclass(frozen=True)
+class ActContext:
+    """What a policy may know beyond the observation."""
+
+    # The ROS clock, in nanoseconds.
+    now_ns: int
+    # The steps that will be carried out whatever the policy answers, shape (K, D); None: none.
+    committed: FloatArray | None = None
+    # How many proposals the steering layer wants (1: none to choose from).
+    proposals: int = 1
+    # The source of randomness; a policy draws from nothing else.
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Turns observations into chunks. Recurrent state is explicit: `state` shows it, `load_state` sets it."""
+
+    card: PolicyCard
+
+    @property
+    def state(self) -> Mapping[str, NDArray[np.float32]]:
+        """A copy of the recurrent state by the names on the card; empty for a policy without one."""
+
+    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the recurrent state, as given by `state`."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew: recurrent state by the rules on the card, randomness from the seed."""
+
+    def act(self, observation: Observation, *, context: ActContext) -> ActionChunk:
+        """Answer an observation.
+
+        Args:
+            observation: the terms that the card asks for, as bound.
+            context: time, committed steps, number of proposals, randomness.
+
+        Returns:
+            A chunk whose start is absolute: the observation's capture stamp plus whole steps.
+
+        Raises:
+            PolicyError: the observation cannot be answered (not finite, a term is missing).
+        """
+
+
+class PolicyError(ValueError):
+    """A policy refuses to answer; the controller reports it and sends nothing."""
