@@ -162,9 +162,9 @@ class Schedule:
             return None
         last = len(chunk.values) - 1
         index, rest_ns = divmod(now_ns - chunk.start_ns, chunk.step_ns)
-        if index >= last:
-            return chunk.values[last]
-        if self._interpolation is Interpolation.HOLD:
-            return chunk.values[index]
+        step: FloatArray = chunk.values[min(index, last)]
+        if index >= last or self._interpolation is Interpolation.HOLD:
+            return step
         alpha = rest_ns / chunk.step_ns
-        return (1.0 - alpha) * chunk.values[index] + alpha * chunk.values[index + 1]
+        following: FloatArray = chunk.values[index + 1]
+        return (1.0 - alpha) * step + alpha * following

@@ -28,8 +28,9 @@ class Reference:
 class Trajectory(Protocol):
     """A reference over time."""
 
-    # How long it lasts, in seconds; infinite where it does not end.
-    duration_s: float
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts, in seconds; infinite where it does not end."""
 
     def sample(self, t_s: float) -> Reference:
         """Give the reference at a time since its start, in seconds."""

@@ -13,13 +13,12 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from hardware.errors import ConfigError, ConfigErrors
 
-T = TypeVar("T")
 _SCALARS: dict[Any, tuple[str, str]] = {
     str: ("string", "text"),
     bool: ("boolean", "true or false"),
@@ -28,7 +27,7 @@ _SCALARS: dict[Any, tuple[str, str]] = {
 }
 
 
-def load(cls: type[T], path: Path | str) -> T:
+def load[T](cls: type[T], path: Path | str) -> T:
     """Read one card.
 
     Args:
@@ -62,7 +61,7 @@ def load(cls: type[T], path: Path | str) -> T:
     return parse(cls, data, where=str(path))
 
 
-def parse(cls: type[T], data: object, *, where: str) -> T:
+def parse[T](cls: type[T], data: object, *, where: str) -> T:
     """Build a card from what a YAML file held.
 
     Args:

@@ -111,7 +111,7 @@ class Controller:
         self.binding: Binding = bind(base.card, robot)
         self._steering = tuple(steering)
         self._residual = tuple(residual)
-        self._enabled = {layer.name: True for layer in (*self._steering, *self._residual)}
+        self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
         self._schedule = Schedule(blend_s=schedule.blend_s, interpolation=schedule.interpolation)
         self._clock = steady_clock
         self._order = list(self.binding.action_order)
