@@ -154,7 +154,7 @@ def load_tensors(path: Path | str) -> dict[str, Float32Array]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(str(path))
+        tensors: dict[str, Float32Array] = load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise ConfigError(
             f"cannot be read as safetensors ({error})",
@@ -162,6 +162,7 @@ def load_tensors(path: Path | str) -> dict[str, Float32Array]:
             expected="a safetensors file",
             mend="copy the policy folder again, or convert the checkpoint again",
         ) from error
+    return tensors
 
 
 class Backend(Protocol):

@@ -1,0 +1,1 @@
+"""What runs a network, whatever the method that trained it."""
