@@ -137,15 +137,13 @@ def observe_batch(
 
 
 def _misshapen(values: Mapping[str, FloatArray]) -> PolicyError:
-    for name, term in TERMS.items():
-        size = len(term.names)
-        if name not in values:
-            return PolicyError(f"RAPTOR's observation lacks the term {name!r}")
-        if np.shape(values[name]) != (size,):
-            return PolicyError(
-                f"RAPTOR's observation term {name!r} has shape {np.shape(values[name])}, expected ({size},)"
-            )
-    return PolicyError("RAPTOR's observation holds something other than numbers")
+    found = {name: np.shape(values[name]) if name in values else None for name in TERMS}
+    problems = [
+        f"lacks the term {name!r}" if shape is None else f"has {name!r} of shape {shape}, expected ({size},)"
+        for name, shape in found.items()
+        if shape != ((size := len(TERMS[name].names)),)
+    ]
+    return PolicyError("RAPTOR's observation " + " and ".join(problems))
 
 
 def _unusable(values: Mapping[str, FloatArray]) -> PolicyError:
