@@ -162,6 +162,11 @@ class Twin(ABC):
         return self._now_ns
 
     @property
+    def description(self) -> str:
+        """The robot as URDF, for `robot_description`; empty where there is none."""
+        return ""
+
+    @property
     def command_spec(self) -> CommandSpec:
         """The command interface in use."""
         return self._spec
@@ -180,6 +185,11 @@ class Twin(ABC):
     def safe_stopped(self) -> str | None:
         """Why the robot is in its safe action, or None while it follows commands."""
         return self._safe_reason
+
+    @property
+    def _elapsed_s(self) -> float:
+        """How far the physics of this run has come, in seconds."""
+        return (self._physics_ns - self._start_ns) * 1e-9
 
     @property
     def is_connected(self) -> bool:
