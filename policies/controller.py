@@ -131,6 +131,11 @@ class Controller:
         return self.base.card
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """The steering and residual layers, in order."""
+        return tuple(self._enabled)
+
+    @property
     def report(self) -> LayerReport:
         """What each layer did in the last step."""
         return self._report
@@ -266,6 +271,28 @@ def load_controller(path: Path | str, robot: RobotCard, *, steady_clock: Callabl
     path = Path(path)
     if path.is_dir():
         return Controller(load_policy(path), robot, steady_clock=steady_clock)
+    config = _load_config(path)
+    base = load_policy(path.parent / config.base, **config.options)
+    return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
+
+
+def base_folder(path: Path | str) -> Path:
+    """Find the base policy of a controller file, or of a policy folder, which is its own.
+
+    Args:
+        path: a controller file or a policy folder.
+
+    Returns:
+        The base policy's folder.
+
+    Raises:
+        ConfigError: the controller file has faults.
+    """
+    path = Path(path)
+    return path if path.is_dir() else path.parent / _load_config(path).base
+
+
+def _load_config(path: Path) -> ControllerConfig:
     config = schema.load(ControllerConfig, path)
     if config.schema != CONTROLLER_SCHEMA:
         raise ConfigError(
@@ -274,5 +301,4 @@ def load_controller(path: Path | str, robot: RobotCard, *, steady_clock: Callabl
             expected=repr(CONTROLLER_SCHEMA),
             mend="use a controller file of this version",
         )
-    base = load_policy(path.parent / config.base, **config.options)
-    return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
+    return config

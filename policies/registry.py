@@ -6,14 +6,16 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from hardware import schema
 from hardware.errors import ConfigError
-from policies.card import load_policy_card
+from policies.card import PolicyCard
 from policies.policy import Policy
 
-# Method on the card -> module and class. A class takes (folder, card, **options).
-METHODS: dict[str, tuple[str, str]] = {
-    "raptor": ("policies.raptor.policy", "RaptorPolicy"),
-    "bc": ("policies.bc.policy", "BcPolicy"),
+# Method on the card -> module, class and the dataclass of its options. A class has
+# `load(folder, options)`, which checks the weights against the card.
+METHODS: dict[str, tuple[str, str, str]] = {
+    "raptor": ("policies.raptor.policy", "RaptorPolicy", "RaptorOptions"),
+    "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
 }
 
 
@@ -30,7 +32,7 @@ def load_policy(folder: Path | str, **options: Any) -> Policy:  # noqa: ANN401
     Raises:
         ConfigError: a fault of the card, the weights or the options.
     """
-    card = load_policy_card(folder)
+    card = schema.load(PolicyCard, Path(folder) / "card.yaml")
     if card.method not in METHODS:
         raise ConfigError(
             f"nobody here can run the method {card.method!r}",
@@ -38,6 +40,8 @@ def load_policy(folder: Path | str, **options: Any) -> Policy:  # noqa: ANN401
             expected="one of " + ", ".join(METHODS),
             mend="install the plug-in or correct the card",
         )
-    module, name = METHODS[card.method]
-    policy: Policy = getattr(importlib.import_module(module), name)(Path(folder), card, **options)
+    module_name, name, options_name = METHODS[card.method]
+    module = importlib.import_module(module_name)
+    parsed = schema.parse(getattr(module, options_name), options, where=f"options of {card.name!r}")
+    policy: Policy = getattr(module, name).load(Path(folder), parsed)
     return policy

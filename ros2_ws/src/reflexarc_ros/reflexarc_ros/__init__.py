@@ -1,0 +1,1 @@
+"""ROS 2 nodes of Reflexarc: thin lifecycle wrappers around the ROS-free rooms."""

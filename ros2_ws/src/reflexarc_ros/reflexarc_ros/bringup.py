@@ -1,0 +1,335 @@
+"""One description per system: which nodes, with which parameters, under which conditions.
+
+`launch/*.launch.py` turns it into a standard launch description; `reflexarc up` runs the very same
+description with the wheels alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import policies
+from hardware.cards import load_robot_card
+from hardware.errors import ConfigError
+from policies.card import bind, load_policy_card
+from policies.controller import base_folder
+
+PACKAGE = "reflexarc_ros"
+_POLICIES = Path(policies.__file__).parent
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a system, given as `name:=value`."""
+
+    # Its name.
+    name: str
+    # The value when it is not given.
+    default: str
+    # What it does, in a sentence.
+    description: str
+    # The allowed values, where they can be listed.
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process."""
+
+    # ROS package, executable and node name.
+    package: str
+    executable: str
+    name: str
+    # Absolute namespace.
+    namespace: str
+    # Parameters by name.
+    parameters: Mapping[str, Any]
+    # Topic remappings.
+    remappings: tuple[tuple[str, str], ...] = ()
+    # Whether the process is started anew when it ends by itself.
+    respawn: bool = True
+
+
+@dataclass(frozen=True)
+class System:
+    """A robot with its gate, policy, reference and supervisor."""
+
+    # The name after `reflexarc up`, and of the launch file.
+    name: str
+    # One sentence for people.
+    description: str
+    # What can be chosen.
+    arguments: tuple[Argument, ...]
+    # From complete arguments to nodes.
+    build: Callable[[Mapping[str, str]], tuple[NodeSpec, ...]] = field(repr=False)
+
+
+def environment() -> dict[str, str]:
+    """What every process of a system needs in its environment, unless the user has set it.
+
+    Returns:
+        Names and values: discovery and transport stay on this machine, one thread for linear algebra.
+    """
+    defaults = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(Path(__file__).parent / "config" / "fastdds.xml"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "RCUTILS_COLORIZED_OUTPUT": "0",
+    }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
+def parse_arguments(system: str, words: Sequence[str]) -> dict[str, str]:
+    """Read `name:=value` words.
+
+    Args:
+        system: a key of `SYSTEMS`.
+        words: as typed.
+
+    Returns:
+        The given arguments.
+
+    Raises:
+        ConfigError: an unknown system, or a word that is not `name:=value`.
+    """
+    _system(system)
+    given: dict[str, str] = {}
+    for word in words:
+        name, mark, value = word.partition(":=")
+        if not mark or not name:
+            raise ConfigError(
+                f"{word!r} is not an argument",
+                where=f"reflexarc up {system}",
+                expected="name:=value",
+                mend="write for instance robot:=twin",
+            )
+        given[name] = value
+    return given
+
+
+def nodes(system: str, arguments: Mapping[str, str] | None = None) -> tuple[NodeSpec, ...]:
+    """Describe the processes of a system; everything is checked here, before any of them starts.
+
+    Args:
+        system: a key of `SYSTEMS`.
+        arguments: the given arguments; the others take their defaults.
+
+    Returns:
+        The processes in the order of their start.
+
+    Raises:
+        ConfigError: an unknown system, argument or value, a faulty card, or a policy that does not
+            fit the robot.
+    """
+    found = _system(system)
+    given = dict(arguments or {})
+    known = {a.name: a for a in found.arguments}
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(
+                f"unknown argument {name!r}",
+                where=f"system {system!r}",
+                expected="one of " + ", ".join(known),
+                mend="correct the name",
+            )
+        choices = known[name].choices
+        if choices and value not in choices:
+            raise ConfigError(
+                f"{name} is {value!r}",
+                where=f"system {system!r}",
+                expected="one of " + ", ".join(choices),
+                mend="choose one of these",
+            )
+    return found.build({a.name: given.get(a.name, a.default) for a in found.arguments})
+
+
+def _system(name: str) -> System:
+    if name not in SYSTEMS:
+        raise ConfigError(
+            f"there is no system {name!r}",
+            where="bring-up",
+            expected="one of " + ", ".join(SYSTEMS),
+            mend="correct the name",
+        )
+    return SYSTEMS[name]
+
+
+def _number(arguments: Mapping[str, str], name: str) -> float:
+    try:
+        return float(arguments[name])
+    except ValueError:
+        raise ConfigError(
+            f"{name} is {arguments[name]!r}", where="bring-up", expected="a number", mend="correct the value"
+        ) from None
+
+
+def _flag(arguments: Mapping[str, str], name: str) -> bool:
+    return arguments[name] == "true"
+
+
+def _words(text: str, separator: str) -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def _check_display(arguments: Mapping[str, str]) -> None:
+    if not _flag(arguments, "headless") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        raise ConfigError(
+            "there is no display for the live viewer",
+            where="headless:=false",
+            expected="a running X or Wayland session (DISPLAY or WAYLAND_DISPLAY)",
+            mend="run with headless:=true, or log in with a screen",
+        )
+
+
+def _common(arguments: Mapping[str, str], twin_card: str) -> tuple[str, str, dict[str, Any]]:
+    """Card, policy path and the parameters that all nodes share; fails where card and policy do not fit."""
+    _check_display(arguments)
+    name = arguments["robot"]
+    card_path = twin_card if name == "twin" else name
+    card = load_robot_card(card_path)
+    folder = Path(arguments["policy"])
+    if not folder.is_absolute() and not folder.exists():
+        folder = _POLICIES / folder
+    if not folder.exists():
+        raise ConfigError(
+            f"there is no policy {arguments['policy']!r}",
+            where="argument 'policy'",
+            expected="a policy folder or a controller file",
+            mend="give its path; policies that come with Reflexarc: "
+            + ", ".join(
+                sorted(str(p.parent.relative_to(_POLICIES)) for p in _POLICIES.glob("*/*/card.yaml"))
+            ),
+        )
+    bind(load_policy_card(base_folder(folder)), card)
+    is_twin = card.driver == "twin"
+    shared = {
+        "card": card_path,
+        "pace": arguments["pace"],
+        "use_sim_time": is_twin,
+    }
+    return str(folder), arguments["namespace"] or card.name, shared
+
+
+_COMMON = (
+    Argument("robot", "twin", "twin, or the name or path of a robot card."),
+    Argument("namespace", "", "ROS namespace of the robot; empty: the card's name."),
+    Argument(
+        "pace", "real_time", "Real time, or lockstep: seeded and bit-reproducible.", ("real_time", "lockstep")
+    ),
+    Argument("seed", "0", "Seed of the twin and the policy."),
+    Argument(
+        "latency", "none", "Latency that the twin adds: none, or as on the robot card.", ("none", "card")
+    ),
+    Argument("cameras", "false", "Whether the twin renders and publishes its cameras.", ("true", "false")),
+    Argument("headless", "true", "Whether to go without the live viewer.", ("true", "false")),
+    Argument("trace", "", "File for the twin's trace, written when it stops; empty: none."),
+)
+
+
+def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    policy, namespace, shared = _common(arguments, "quadrotor_twin")
+    rate_hz = _number(arguments, "rate")
+    if arguments["airframe"]:
+        from sim.quadrotor.airframes import load_airframe
+
+        load_airframe(arguments["airframe"])
+    gust = [float(part) for part in _words(arguments["gust"], ",")] or [0.0]
+    managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
+    program = _words(arguments["program"], ";")
+    parameters: dict[str, dict[str, Any]] = {
+        "gate_node": {**shared, "rate_hz": rate_hz},
+        "policy_node": {
+            **shared,
+            "rate_hz": rate_hz,
+            "policy": policy,
+            "seed": int(_number(arguments, "seed")),
+        },
+        "reference_node": {
+            **shared,
+            "reference": "program" if program else arguments["reference"],
+            "height_m": _number(arguments, "height"),
+            "period_s": _number(arguments, "period"),
+            **({"program": program} if program else {}),
+        },
+        "robot_node": {
+            **shared,
+            "rate_hz": rate_hz,
+            "airframe": arguments["airframe"],
+            "gust": gust,
+            **_twin_parameters(arguments),
+        },
+    }
+    return _specs(namespace, managed, parameters)
+
+
+def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    policy, namespace, shared = _common(arguments, "so101_twin")
+    managed = ["gate_node", "policy_node", "robot_node"]
+    parameters: dict[str, dict[str, Any]] = {
+        "gate_node": dict(shared),
+        "policy_node": {**shared, "policy": policy, "seed": int(_number(arguments, "seed"))},
+        "robot_node": {**shared, **_twin_parameters(arguments)},
+    }
+    return _specs(namespace, managed, parameters)
+
+
+def _twin_parameters(arguments: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "seed": int(_number(arguments, "seed")),
+        "latency": arguments["latency"],
+        "cameras": _flag(arguments, "cameras"),
+        "view": not _flag(arguments, "headless"),
+        "trace_path": arguments["trace"],
+    }
+
+
+def _specs(
+    namespace: str, managed: list[str], parameters: Mapping[str, dict[str, Any]]
+) -> tuple[NodeSpec, ...]:
+    namespace = "/" + namespace.strip("/")
+    supervisor = NodeSpec(
+        PACKAGE, "supervisor_node", "supervisor_node", namespace, {"managed": managed}, respawn=False
+    )
+    return (*(NodeSpec(PACKAGE, n, n, namespace, parameters[n]) for n in managed), supervisor)
+
+
+SYSTEMS: dict[str, System] = {
+    system.name: system
+    for system in (
+        System(
+            "quadrotor",
+            "A quadrotor flown at motor level by RAPTOR or another recurrent policy.",
+            (
+                *_COMMON,
+                Argument("policy", "raptor/published", "Policy folder or controller file."),
+                Argument(
+                    "airframe", "", "Airframe of the twin (crazyflie, x500_real, ...); empty: as on the card."
+                ),
+                Argument("rate", "0", "Rate of the loop in Hz; 0: as on the card."),
+                Argument("reference", "hover", "What to fly.", ("hover", "figure_eight", "waypoints")),
+                Argument(
+                    "program", "", "Parts flown in order, e.g. 'hover 10; figure_eight 5.5 22'; empty: none."
+                ),
+                Argument("height", "1.0", "Flying height in metres."),
+                Argument("period", "10.0", "Time for one loop of the figure eight, in seconds."),
+                Argument(
+                    "gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."
+                ),
+            ),
+            _quadrotor,
+        ),
+        System(
+            "arm",
+            "An SO-101 arm that picks cubes with a chunked behaviour-cloning policy.",
+            (*_COMMON, Argument("policy", "bc/pick_cube", "Policy folder or controller file.")),
+            _arm,
+        ),
+    )
+}

@@ -1,0 +1,422 @@
+"""Standard ROS messages to and from the types of `hardware` (architecture, section 5).
+
+A chunk travels as a trajectory with an absolute header stamp. Its points are its steps; one more,
+closing point repeats the last step at the time until which the chunk may be used. A trajectory
+without points means: no command, take the safe action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped, Transform, Twist
+from nav_msgs.msg import Odometry
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import (
+    JointTrajectory,
+    JointTrajectoryPoint,
+    MultiDOFJointTrajectory,
+    MultiDOFJointTrajectoryPoint,
+)
+
+from hardware.chunk import ActionChunk
+from hardware.command import Command, CommandKind, FloatArray
+from hardware.errors import ConfigError
+from hardware.reference import Reference
+from hardware.robot import Observation, RobotCard
+from reflexarc_ros.wire import Layout, Reader
+
+_NS = 1_000_000_000
+# The field of a trajectory point that holds the numbers of a kind.
+_FIELD = {
+    CommandKind.JOINT_POSITION: "positions",
+    CommandKind.RATES_THRUST: "velocities",
+    CommandKind.MOTOR: "effort",
+}
+
+
+def to_time(stamp_ns: int) -> Time:
+    """Turn nanoseconds into a ROS time."""
+    sec, nanosec = divmod(stamp_ns, _NS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def to_ns(time: Time) -> int:
+    """Turn a ROS time into nanoseconds."""
+    return int(time.sec) * _NS + int(time.nanosec)
+
+
+def _duration(duration_ns: int) -> Duration:
+    sec, nanosec = divmod(duration_ns, _NS)
+    return Duration(sec=sec, nanosec=nanosec)
+
+
+# --- observations ---------------------------------------------------------------------------
+
+
+def _odometry_get(m: Odometry) -> list[float]:
+    p, q = m.pose.pose.position, m.pose.pose.orientation
+    v, w = m.twist.twist.linear, m.twist.twist.angular
+    return [p.x, p.y, p.z, q.w, q.x, q.y, q.z, v.x, v.y, v.z, w.x, w.y, w.z]
+
+
+def _odometry_set(m: Odometry, n: list[float]) -> None:
+    p, q = m.pose.pose.position, m.pose.pose.orientation
+    v, w = m.twist.twist.linear, m.twist.twist.angular
+    p.x, p.y, p.z, q.w, q.x, q.y, q.z, v.x, v.y, v.z, w.x, w.y, w.z = n
+
+
+def _pose_get(m: PoseStamped) -> list[float]:
+    p, q = m.pose.position, m.pose.orientation
+    return [p.x, p.y, p.z, q.w, q.x, q.y, q.z]
+
+
+def _pose_set(m: PoseStamped, n: list[float]) -> None:
+    p, q = m.pose.position, m.pose.orientation
+    p.x, p.y, p.z, q.w, q.x, q.y, q.z = n
+
+
+def _joints_get(m: JointState) -> list[float]:
+    return [*m.position, *m.velocity, *m.effort]
+
+
+def _joints_set(m: JointState, n: list[float]) -> None:
+    a, b = len(m.position), len(m.position) + len(m.velocity)
+    m.position, m.velocity, m.effort = n[:a], n[a:b], n[b:]
+
+
+@dataclass(frozen=True)
+class _Carrier:
+    """A message type that carries terms: which field holds how many numbers, in flat order."""
+
+    message_type: type
+    get: Any
+    set: Any
+    # Field (the ending of a term's name) to its place in the flat order; empty: sized by the card.
+    fields: Mapping[str, slice]
+
+
+_ODOMETRY = _Carrier(
+    Odometry,
+    _odometry_get,
+    _odometry_set,
+    {
+        "position": slice(0, 3),
+        "orientation": slice(3, 7),
+        "linear_velocity": slice(7, 10),
+        "angular_velocity": slice(10, 13),
+    },
+)
+_POSE = _Carrier(PoseStamped, _pose_get, _pose_set, {"position": slice(0, 3), "orientation": slice(3, 7)})
+_JOINTS = _Carrier(JointState, _joints_get, _joints_set, {})
+_JOINT_FIELDS = ("position", "velocity", "effort")
+
+
+class ObservationTopic:
+    """One topic of a robot and the terms that it carries.
+
+    Args:
+        card: the robot's card.
+        topic: the relative topic, as the card's terms name it.
+
+    Raises:
+        ConfigError: no message type is known for the topic, or a term does not fit into it.
+    """
+
+    def __init__(self, card: RobotCard, topic: str) -> None:
+        """Learn the layout."""
+        self.topic = topic
+        terms = {n: s for n, s in card.observations.items() if s.topic == topic}
+        carrier = _carrier_of(card, topic)
+        self.message_type = carrier.message_type
+        message = carrier.message_type()
+        if carrier is _JOINTS:
+            fields, total, names = self._size_joints(card, terms)
+            message.name = list(names)
+            message.position = [0.0] * (fields["position"].stop - fields["position"].start)
+            message.velocity = [0.0] * (fields["velocity"].stop - fields["velocity"].start)
+            message.effort = [0.0] * (fields["effort"].stop - fields["effort"].start)
+        else:
+            fields, total = dict(carrier.fields), max(s.stop for s in carrier.fields.values())
+            frames = [s.frame for s in terms.values() if s.frame not in ("", "body")]
+            message.header.frame_id = frames[0] if frames else ""
+        if carrier is _ODOMETRY:
+            message.child_frame_id = "base_link"
+        self.slices = {name: self._slice(card, name, fields) for name in terms}
+        self._count = total
+        self._layout = Layout(message, total, carrier.set)
+        self._reader = Reader(carrier.message_type, carrier.get, carrier.set)
+
+    def encode(self, observation: Observation) -> bytes:
+        """Serialise the topic's terms of an observation."""
+        numbers = np.zeros(self._count)
+        for name, place in self.slices.items():
+            numbers[place] = observation.values[name]
+        return self._layout.encode(observation.stamp_ns, numbers)
+
+    def decode(self, raw: bytes) -> tuple[int, dict[str, FloatArray]]:
+        """Deserialise: capture stamp in nanoseconds and the terms by name."""
+        stamp_ns, numbers, _ = self._reader.read(raw)
+        return stamp_ns, {name: numbers[place] for name, place in self.slices.items()}
+
+    @staticmethod
+    def _size_joints(
+        card: RobotCard, terms: Mapping[str, Any]
+    ) -> tuple[dict[str, slice], int, tuple[str, ...]]:
+        fields, begin, names = {}, 0, ()
+        for field in _JOINT_FIELDS:
+            spec = next((s for n, s in terms.items() if n.endswith(field)), None)
+            size = 0 if spec is None else len(spec.names)
+            if spec is not None and names and spec.names != names:
+                raise ConfigError(
+                    "the terms of joint_states list different joints",
+                    where=f"robot card {card.name!r}",
+                    expected="the same names in the same order for position, velocity and effort",
+                    mend="correct the names",
+                )
+            names = spec.names if spec is not None else names
+            fields[field] = slice(begin, begin + size)
+            begin += size
+        return fields, begin, names
+
+    @staticmethod
+    def _slice(card: RobotCard, name: str, fields: Mapping[str, slice]) -> slice:
+        for field in sorted(fields, key=len, reverse=True):
+            if name.endswith(field):
+                return fields[field]
+        raise ConfigError(
+            f"the term {name!r} does not fit into its topic {card.observations[name].topic!r}",
+            where=f"robot card {card.name!r}",
+            expected="a name that ends in one of " + ", ".join(fields),
+            mend="rename the term or choose another topic",
+        )
+
+
+def _carrier_of(card: RobotCard, topic: str) -> _Carrier:
+    if topic == "odom":
+        return _ODOMETRY
+    if topic == "joint_states":
+        return _JOINTS
+    if topic.endswith("pose"):
+        return _POSE
+    raise ConfigError(
+        f"no message type is known for the topic {topic!r}",
+        where=f"robot card {card.name!r}",
+        expected="odom, joint_states or a name that ends in pose",
+        mend="rename the topic on the card",
+    )
+
+
+def observation_topics(card: RobotCard) -> tuple[ObservationTopic, ...]:
+    """All topics of a robot's terms; the first one, which paces the loops, comes last.
+
+    It is published last, so that the others of the same instant are there when it arrives.
+    """
+    names = list(dict.fromkeys(spec.topic for spec in card.observations.values()))
+    return tuple(ObservationTopic(card, name) for name in reversed(names))
+
+
+def image_message(image: np.ndarray, stamp_ns: int, frame: str) -> Image:
+    """Wrap an image.
+
+    Args:
+        image: shape (H, W, 3), uint8, RGB.
+        stamp_ns: capture, ROS clock, in nanoseconds.
+        frame: the optical frame.
+
+    Returns:
+        The message.
+    """
+    message = Image()
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame
+    message.height, message.width = int(image.shape[0]), int(image.shape[1])
+    message.encoding, message.step = "rgb8", 3 * int(image.shape[1])
+    message.data = np.ascontiguousarray(image).tobytes()
+    return message
+
+
+# --- chunks ---------------------------------------------------------------------------------
+
+
+class ChunkCodec:
+    """Chunks and commands of one kind as trajectories.
+
+    Args:
+        kind: what the numbers mean.
+        names: the elements in the order of the wire.
+    """
+
+    def __init__(self, kind: CommandKind, names: tuple[str, ...]) -> None:
+        """Start without layouts; they are learnt per shape."""
+        self.kind, self.names = kind, names
+        self.is_multi_dof = kind not in _FIELD
+        self.message_type = MultiDOFJointTrajectory if self.is_multi_dof else JointTrajectory
+        self._layouts: dict[tuple[int, int, int], Layout] = {}
+        self._reader = Reader(self.message_type, self._get, self._set)
+
+    def encode(self, chunk: ActionChunk) -> bytes:
+        """Serialise a chunk, values of shape (T, D)."""
+        valid_ns = chunk.end_ns - chunk.start_ns
+        shape = (len(chunk.values), chunk.step_ns, valid_ns)
+        layout = self._layouts.get(shape)
+        if layout is None:
+            count = (shape[0] + 1) * len(self.names)
+            layout = self._layouts[shape] = Layout(self._prototype(*shape), count, self._set)
+        numbers = np.concatenate((chunk.values.ravel(), chunk.values[-1]))
+        return layout.encode(chunk.start_ns, numbers)
+
+    def encode_empty(self, stamp_ns: int) -> bytes:
+        """Serialise «no command»: a trajectory without points."""
+        message = self.message_type()
+        message.header.stamp = to_time(stamp_ns)
+        message.joint_names = list(self.names)
+        return bytes(serialize_message(message))
+
+    def decode(self, raw: bytes, *, source: str) -> ActionChunk | int:
+        """Deserialise.
+
+        Args:
+            raw: the bytes of a message.
+            source: who sent it (the topic says so).
+
+        Returns:
+            The chunk, or for a trajectory without points its stamp in nanoseconds.
+
+        Raises:
+            ConfigError: the points do not hold one number for each name.
+        """
+        stamp_ns, numbers, shape = self._reader.read(raw)
+        points = len(shape.points)
+        if points == 0:
+            return stamp_ns
+        names = tuple(shape.joint_names) if not self.is_multi_dof else self.names
+        if len(numbers) != points * len(names):
+            raise ConfigError(
+                f"{len(numbers)} numbers in {points} points for {len(names)} names",
+                where=f"command of {source!r}",
+                expected=f"one number a name and point in the field for {self.kind.value}",
+                mend="correct the publisher",
+            )
+        values = numbers.reshape(points, len(names))
+        times = [t.sec * _NS + t.nanosec for t in (p.time_from_start for p in shape.points)]
+        valid_ns = times[-1]
+        if points > 1:
+            values = values[:-1]
+        step_ns = times[1] - times[0] if points > 2 else max(valid_ns, 1)
+        return ActionChunk(self.kind, names, values, stamp_ns, step_ns, valid_ns * 1e-9, source)
+
+    def encode_command(self, command: Command, *, step_ns: int, valid_for_s: float) -> bytes:
+        """Serialise one step."""
+        return self.encode(
+            ActionChunk(
+                command.kind, command.names, command.values[None], command.stamp_ns, step_ns, valid_for_s
+            )
+        )
+
+    def _prototype(self, steps: int, step_ns: int, valid_ns: int) -> Any:  # noqa: ANN401
+        message = self.message_type()
+        message.joint_names = list(self.names)
+        times = [i * step_ns for i in range(steps)] + [valid_ns]
+        for time_ns in times:
+            if self.is_multi_dof:
+                point = MultiDOFJointTrajectoryPoint(transforms=[Transform()], velocities=[Twist()])
+            else:
+                point = JointTrajectoryPoint()
+                setattr(point, _FIELD[self.kind], [0.0] * len(self.names))
+            point.time_from_start = _duration(time_ns)
+            message.points.append(point)
+        return message
+
+    def _get(self, message: Any) -> list[float]:  # noqa: ANN401
+        if not self.is_multi_dof:
+            return [v for p in message.points for v in getattr(p, _FIELD[self.kind])]
+        return [v for p in message.points for v in self._multi_dof_values(p)]
+
+    def _set(self, message: Any, numbers: list[float]) -> None:  # noqa: ANN401
+        begin = 0
+        for point in message.points:
+            if self.is_multi_dof:
+                part = numbers[begin : begin + len(self.names)]
+                self._set_multi_dof(point, part)
+                begin += len(self.names)
+            else:
+                size = len(getattr(point, _FIELD[self.kind]))
+                setattr(point, _FIELD[self.kind], numbers[begin : begin + size])
+                begin += size
+
+    def _multi_dof_values(self, point: Any) -> list[float]:  # noqa: ANN401
+        return [float(getattr(*self._place(point, name))) for name in self.names]
+
+    def _set_multi_dof(self, point: Any, numbers: list[float]) -> None:  # noqa: ANN401
+        for name, number in zip(self.names, numbers, strict=True):
+            owner, attribute = self._place(point, name)
+            setattr(owner, attribute, number)
+
+    @staticmethod
+    def _place(point: Any, name: str) -> tuple[Any, str]:  # noqa: ANN401
+        """Where a name of a Cartesian or reference command lives in its point."""
+        if name in ("x", "y", "z"):
+            return point.transforms[0].translation, name
+        if name in ("velocity_x", "velocity_y", "velocity_z"):
+            return point.velocities[0].linear, name[-1]
+        if name in ("orientation_w", "orientation_x", "orientation_y", "orientation_z"):
+            return point.transforms[0].rotation, name[-1]
+        raise ConfigError(
+            f"a Cartesian command has no element {name!r}",
+            where="command names",
+            expected="x, y, z, velocity_x, ..., orientation_w, ...",
+            mend="rename the element on the robot card",
+        )
+
+
+# --- references for policies ---------------------------------------------------------------
+
+_REFERENCE_NAMES = ("x", "y", "z", "velocity_x", "velocity_y", "velocity_z", "orientation_w", "orientation_z")
+
+
+class ReferenceCodec:
+    """References over time as a MultiDOFJointTrajectory; heading as a rotation about z."""
+
+    def __init__(self) -> None:
+        """Start with the layouts of `ChunkCodec`."""
+        self._codec = ChunkCodec(CommandKind.REFERENCE, _REFERENCE_NAMES)
+        self.message_type = self._codec.message_type
+
+    def encode(self, points: list[Reference], *, start_ns: int, step_ns: int) -> bytes:
+        """Serialise points at equal distances in time."""
+        values = np.array(
+            [(*p.position_m, *p.velocity_m_s, np.cos(p.yaw_rad / 2), np.sin(p.yaw_rad / 2)) for p in points]
+        )
+        valid_s = len(points) * step_ns * 1e-9
+        chunk = ActionChunk(
+            CommandKind.REFERENCE, _REFERENCE_NAMES, values, start_ns, step_ns, valid_s, "reference"
+        )
+        return self._codec.encode(chunk)
+
+    def decode(self, raw: bytes) -> ActionChunk | None:
+        """Deserialise; None for a trajectory without points."""
+        chunk = self._codec.decode(raw, source="reference")
+        return None if isinstance(chunk, int) else chunk
+
+
+def reference_terms(values: FloatArray) -> dict[str, FloatArray]:
+    """Turn one point of a reference chunk into the observation terms that policies name.
+
+    Args:
+        values: shape (8,), in the order of the codec.
+
+    Returns:
+        reference_position (3,), reference_velocity (3,), reference_yaw (1,).
+    """
+    yaw = 2.0 * np.arctan2(values[7], values[6])
+    return {
+        "reference_position": values[0:3],
+        "reference_velocity": values[3:6],
+        "reference_yaw": np.array([yaw]),
+    }

@@ -1,0 +1,268 @@
+"""policy_node: a bound controller between observations and the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool
+
+from hardware.cards import load_robot_card
+from hardware.chunk import ActionChunk, Interpolation, Schedule
+from hardware.errors import ConfigError
+from hardware.robot import Observation
+from policies.controller import Controller, load_controller
+from policies.policy import PolicyError
+from reflexarc_ros import qos
+from reflexarc_ros.assembler import Assembler
+from reflexarc_ros.messages import ChunkCodec, ReferenceCodec, reference_terms, to_time
+from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.reference_node import REFERENCE_TOPIC
+from reflexarc_ros.robot_node import with_rate
+from reflexarc_ros.wire import Layout
+
+_WATCH_NS = 100_000_000
+
+
+class PolicyNode(ReflexarcNode):
+    """Acts on every observation, or not at all: nothing is filled in, nothing stale is used."""
+
+    settings = (
+        Setting(
+            "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
+        ),
+        PACE,
+        Setting("policy", "", "A policy folder, or the YAML file of a controller with its layers."),
+        Setting("source", "policy", "Name under which commands are published: command/<source>."),
+        Setting(
+            "rate_hz",
+            0.0,
+            "Rate of the robot's observations; 0: as on the card.",
+            minimum=0.0,
+            maximum=2000.0,
+        ),
+        Setting("seed", 0, "Seed of the policy's randomness."),
+        Setting("report_layers", True, "Whether to publish policy/<layer>/action every step."),
+    )
+
+    def __init__(self) -> None:
+        """Declare the parameters."""
+        super().__init__("policy_node")
+        self._entities: list[Any] = []
+        self._controller: Controller | None = None
+        self._loop: DeadlineLoop | None = None
+
+    def configure(self) -> None:
+        """Load the policy, bind it to the robot, warm it up, advertise and subscribe."""
+        card = load_robot_card(self.setting("card"))
+        if self.setting("rate_hz") > 0.0:
+            card = with_rate(card, self.setting("rate_hz"))
+        path = self.setting("policy")
+        if not path:
+            raise ConfigError(
+                "no policy",
+                where=f"{self.get_fully_qualified_name()}: parameter 'policy'",
+                expected="a policy folder or a controller file",
+                mend="set the parameter",
+            )
+        controller = load_controller(path, card, steady_clock=time.monotonic_ns)
+        binding = controller.binding
+        self._controller = controller
+        self._assembler = Assembler(card, binding.term_order, exact=self.is_lockstep)
+        self._codec = ChunkCodec(binding.interface.kind, binding.interface.names)
+        sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
+        period_s = 1.0 / controller.card.rate_hz
+        self._publisher = self.create_publisher(
+            self._codec.message_type,
+            f"command/{self.setting('source')}",
+            qos.command(
+                None if self.is_lockstep else 3.0 * period_s,
+                None if self.is_lockstep else binding.interface.max_age_s,
+            ),
+        )
+        self._topic_by_name = {t.topic: t for t in self._assembler.topics}
+        self._entities = [
+            self.create_subscription(t.message_type, t.topic, self._reader(t.topic), sensor, raw=True)
+            for t in self._assembler.topics
+        ]
+        self._needs_reference = bool(binding.reference_terms)
+        self._reference = Schedule(interpolation=Interpolation.LINEAR)
+        self._reference_codec = ReferenceCodec()
+        if self._needs_reference:
+            self._entities.append(
+                self.create_subscription(
+                    self._reference_codec.message_type,
+                    REFERENCE_TOPIC,
+                    self._on_reference,
+                    qos.command(None, None),
+                    raw=True,
+                )
+            )
+        self._layer_publishers: dict[str, Any] = {}
+        self._entities.append(self.create_service(SetBool, "~/enable_layers", self._on_enable))
+        self._age_limit_ns = round(controller.card.max_open_loop_s * 1e9)
+        self._reports_layers = self.setting("report_layers")
+        self._steps = self._refused = 0
+
+    def activate(self) -> None:
+        """Begin with a fresh recurrent state and an empty schedule."""
+        assert self._controller is not None
+        self._controller.reset(self.setting("seed"))
+        self._reference.clear()
+        self._waiting: Observation | None = None
+        self._answered: tuple[int, bytes] | None = None
+        self._last_steady_ns = time.monotonic_ns()
+        self._steps = self._refused = 0
+        self._slowest_ns = 0
+        if not self.is_lockstep:
+            self._loop = DeadlineLoop(_WATCH_NS, self._on_watch, name="policy-watch")
+            self._loop.start()
+
+    def deactivate(self) -> None:
+        """Stop acting."""
+        if self._loop is not None:
+            self._loop.stop()
+
+    def cleanup(self) -> None:
+        """Withdraw everything."""
+        if hasattr(self, "_publisher"):
+            self.destroy_publisher(self._publisher)
+            del self._publisher
+        for entity in self._entities:
+            destroy(self, entity)
+        self._entities = []
+        self._controller = None
+
+    # --- wire --------------------------------------------------------------------------------
+
+    def _reader(self, topic: str) -> Any:  # noqa: ANN401
+        codec = self._topic_by_name[topic]
+
+        def read(raw: bytes) -> None:
+            if not self.is_active:
+                return
+            steady_ns = time.monotonic_ns()
+            stamp_ns, terms = codec.decode(raw)
+            observation = self._assembler.push(topic, stamp_ns, terms, steady_ns=steady_ns)
+            if observation is not None:
+                self._last_steady_ns = steady_ns
+                self._on_observation(observation)
+
+        return read
+
+    def _on_reference(self, raw: bytes) -> None:
+        if not self.is_active:
+            return
+        chunk = self._reference_codec.decode(raw)
+        if chunk is None:
+            return
+        self._reference.push(chunk, now_ns=chunk.start_ns)
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._on_observation(waiting)
+
+    def _on_observation(self, observation: Observation) -> None:
+        if self._answered is not None and observation.stamp_ns <= self._answered[0]:
+            if self.is_lockstep and observation.stamp_ns == self._answered[0]:
+                self._publisher.publish(self._answered[1])
+            return
+        if self._needs_reference:
+            reference = self._reference.sample(observation.stamp_ns)
+            current = self._reference.current
+            if self.is_lockstep and (current is None or current.start_ns != observation.stamp_ns):
+                self._waiting = observation
+                return
+            if reference is None:
+                self._refuse(observation, "no reference for this moment")
+                return
+            observation = Observation(
+                {**observation.values, **reference_terms(reference)},
+                observation.stamp_ns,
+                observation.received_steady_ns,
+            )
+        self._act(observation)
+
+    def _act(self, observation: Observation) -> None:
+        controller = self._controller
+        assert controller is not None
+        now_ns = observation.stamp_ns if self.is_lockstep else self.data_now_ns()
+        if not self.is_lockstep and now_ns - observation.stamp_ns > self._age_limit_ns:
+            age_s = observation.age_s(now_ns)
+            self._refuse(observation, f"the observation is {age_s * 1e3:.0f} ms old")
+            return
+        try:
+            chunk = controller.act(observation, now_ns=now_ns)
+        except PolicyError as error:
+            self._refuse(observation, str(error))
+            return
+        self._send(observation, self._codec.encode(chunk))
+        self._steps += 1
+        self._slowest_ns = max(self._slowest_ns, time.monotonic_ns() - observation.received_steady_ns)
+        if self._reports_layers:
+            self._report(chunk)
+
+    def _send(self, observation: Observation, raw: bytes) -> None:
+        self._publisher.publish(raw)
+        self._answered = (observation.stamp_ns, raw)
+
+    def _refuse(self, observation: Observation, reason: str) -> None:
+        """Say why there is no action; in lockstep somebody waits for an answer all the same."""
+        self._refused += 1
+        self.health.report(DiagnosticStatus.WARN, f"refused: {reason}", refused=self._refused)
+        if self.is_lockstep:
+            self._send(observation, self._codec.encode_empty(observation.stamp_ns))
+
+    def _report(self, chunk: ActionChunk) -> None:
+        assert self._controller is not None
+        for layer, action in self._controller.report.actions.items():
+            publisher = self._layer_publishers.get(layer)
+            if publisher is None:
+                publisher = self._layer_publishers[layer] = _LayerPublisher(self, layer, chunk.names)
+                self._entities.append(publisher.publisher)
+            publisher.publish(chunk.start_ns, action)
+
+    def _on_watch(self, index: int, deadline_ns: int) -> None:
+        """Silence of the robot is reported here; that it ends in the safe action is the gate's task."""
+        silent_s = (deadline_ns - self._last_steady_ns) * 1e-9
+        self.health.note(
+            steps=self._steps, refused=self._refused, slowest_ms=f"{self._slowest_ns * 1e-6:.2f}"
+        )
+        if silent_s > 0.2:
+            self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s")
+        elif self._steps and self._answered is not None:
+            self.health.report(DiagnosticStatus.OK, "active")
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Switch all steering and residual layers."""
+        assert self._controller is not None
+        layers = self._controller.layers
+        for layer in layers:
+            self._controller.enable(layer, on=request.data)
+        response.success = True
+        response.message = ", ".join(layers) or "this controller has only its base"
+        return response
+
+
+class _LayerPublisher:
+    """policy/<layer>/action as a JointState."""
+
+    def __init__(self, node: ReflexarcNode, layer: str, names: tuple[str, ...]) -> None:
+        message = JointState(name=list(names), position=[0.0] * len(names))
+        message.header.stamp = to_time(0)
+        self._layout = Layout(message, len(names), lambda m, n: setattr(m, "position", n))
+        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", qos.SENSOR)
+
+    def publish(self, stamp_ns: int, action: Any) -> None:  # noqa: ANN401
+        self.publisher.publish(self._layout.encode(stamp_ns, action))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(PolicyNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,207 @@
+"""reference_node: where a vehicle should be (hover, figure eight, waypoints, or one after the other)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from hardware.cards import load_robot_card
+from hardware.errors import ConfigError
+from hardware.reference import FigureEight, Hover, Trajectory, Waypoints, sequence
+from reflexarc_ros import qos
+from reflexarc_ros.assembler import pacing_topic
+from reflexarc_ros.messages import ObservationTopic, ReferenceCodec
+from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+
+REFERENCE_TOPIC = "reference"
+_STEP_NS = 10_000_000
+_HORIZON = 30
+_PERIOD_NS = 50_000_000
+
+
+def make_trajectory(name: str, *, height_m: float, period_s: float, waypoints: Sequence[float]) -> Trajectory:
+    """Make a reference from the parameters of the node.
+
+    Args:
+        name: hover, figure_eight, waypoints or demo.
+        height_m: where to hover, metres above the ground.
+        period_s: time for one loop of the figure eight.
+        waypoints: x, y, z of each point in turn, metres.
+
+    Returns:
+        The reference; it begins on the ground at the origin.
+
+    Raises:
+        ConfigError: an unknown name, or waypoints that are not triples.
+    """
+    centre = (0.0, 0.0, height_m)
+    take_off = Hover(centre, start_m=(0.0, 0.0, 0.0), duration_s=height_m / 0.5 + 3.0)
+    if name == "hover":
+        return Hover(centre, start_m=(0.0, 0.0, 0.0))
+    if name == "figure_eight":
+        return sequence([take_off, FigureEight(centre, period_s)])
+    if name == "waypoints":
+        if len(waypoints) < 3 or len(waypoints) % 3:
+            raise ConfigError(
+                f"{len(waypoints)} numbers",
+                where="reference_node: waypoints",
+                expected="x, y, z of each point in turn",
+                mend="give three numbers a point",
+            )
+        points = tuple(tuple(waypoints[i : i + 3]) for i in range(0, len(waypoints), 3))
+        return sequence([take_off, Waypoints((centre, *points))])
+    raise ConfigError(
+        f"no reference {name!r}",
+        where="reference_node: reference",
+        expected="hover, figure_eight, waypoints or program",
+        mend="choose one of these",
+    )
+
+
+def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
+    """Make a reference out of parts, such as `hover 12`, `figure_eight 10 20`.
+
+    Args:
+        program: parts of a name and its numbers: `hover SECONDS`, `figure_eight PERIOD SECONDS`.
+        height_m: where to fly, metres above the ground.
+
+    Returns:
+        The reference; it begins on the ground at the origin and ends with its last part.
+
+    Raises:
+        ConfigError: a part that cannot be read.
+    """
+    centre = (0.0, 0.0, height_m)
+    parts: list[Trajectory] = []
+    for part in program:
+        words = part.split()
+        try:
+            numbers = [float(word) for word in words[1:]]
+        except ValueError:
+            numbers = []
+        if words[:1] == ["hover"] and len(numbers) == 1:
+            start = None if parts else (0.0, 0.0, 0.0)
+            parts.append(Hover(centre, duration_s=numbers[0], start_m=start))
+        elif words[:1] == ["figure_eight"] and len(numbers) == 2:
+            parts.append(FigureEight(centre, numbers[0], duration_s=numbers[1]))
+        else:
+            raise ConfigError(
+                f"{part!r} cannot be read",
+                where="reference_node: program",
+                expected="'hover SECONDS' or 'figure_eight PERIOD SECONDS'",
+                mend="correct the part",
+            )
+    return sequence([*parts, Hover(centre)])
+
+
+class ReferenceNode(ReflexarcNode):
+    """Publishes a horizon of reference points, stamped in the robot's time."""
+
+    settings = (
+        Setting(
+            "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
+        ),
+        PACE,
+        Setting(
+            "reference",
+            "hover",
+            "What to fly; program: the parts in the parameter `program`.",
+            choices=("hover", "figure_eight", "waypoints", "program"),
+        ),
+        Setting("height_m", 1.0, "Flying height above the ground.", minimum=0.2, maximum=20.0),
+        Setting("period_s", 10.0, "Time for one loop of the figure eight.", minimum=1.0, maximum=120.0),
+        Setting("waypoints", [0.0, 0.0, 1.0], "x, y, z of each waypoint in turn, metres."),
+        Setting(
+            "program", ["hover 10"], "Parts flown in order: 'hover SECONDS', 'figure_eight PERIOD SECONDS'."
+        ),
+    )
+
+    def __init__(self) -> None:
+        """Declare the parameters."""
+        super().__init__("reference_node")
+        self._entities: list[Any] = []
+        self._loop: DeadlineLoop | None = None
+
+    def configure(self) -> None:
+        """Make the trajectory, advertise, listen to the pacing topic."""
+        card = load_robot_card(self.setting("card"))
+        height_m = self.setting("height_m")
+        self._trajectory = (
+            make_program(self.setting("program"), height_m=height_m)
+            if self.setting("reference") == "program"
+            else make_trajectory(
+                self.setting("reference"),
+                height_m=height_m,
+                period_s=self.setting("period_s"),
+                waypoints=self.setting("waypoints"),
+            )
+        )
+        self._codec = ReferenceCodec()
+        self._topic = ObservationTopic(card, pacing_topic(card))
+        self._publisher = self.create_publisher(
+            self._codec.message_type, REFERENCE_TOPIC, qos.command(None, None)
+        )
+        subscription = self.create_subscription(
+            self._topic.message_type,
+            self._topic.topic,
+            self._on_observation,
+            qos.LOCKSTEP if self.is_lockstep else qos.SENSOR,
+            raw=True,
+        )
+        self._entities = [self._publisher, subscription]
+
+    def activate(self) -> None:
+        """Begin at the next observation."""
+        self._start_ns: int | None = None
+        self._latest: tuple[int, int] | None = None
+        if not self.is_lockstep:
+            self._loop = DeadlineLoop(_PERIOD_NS, self._on_deadline, name="reference")
+            self._loop.start()
+
+    def deactivate(self) -> None:
+        """Stop publishing; a policy without a reference stops acting."""
+        if self._loop is not None:
+            self._loop.stop()
+
+    def cleanup(self) -> None:
+        """Withdraw everything."""
+        for entity in self._entities:
+            destroy(self, entity)
+        self._entities = []
+
+    def _on_observation(self, raw: bytes) -> None:
+        if not self.is_active:
+            return
+        stamp_ns, _ = self._topic.decode(raw)
+        if self._start_ns is None:
+            self._start_ns = stamp_ns
+            self.health.note(start_ns=stamp_ns)
+        self._latest = (stamp_ns, time.monotonic_ns())
+        if self.is_lockstep:
+            self._publish(stamp_ns)
+
+    def _on_deadline(self, index: int, deadline_ns: int) -> None:
+        if self._latest is not None:
+            stamp_ns, steady_ns = self._latest
+            # On the grid of the start, so that points of successive messages coincide.
+            now_ns = stamp_ns + time.monotonic_ns() - steady_ns
+            assert self._start_ns is not None
+            self._publish(now_ns - (now_ns - self._start_ns) % _STEP_NS)
+
+    def _publish(self, start_ns: int) -> None:
+        assert self._start_ns is not None
+        points = [
+            self._trajectory.sample((start_ns - self._start_ns + i * _STEP_NS) * 1e-9)
+            for i in range(_HORIZON)
+        ]
+        self._publisher.publish(self._codec.encode(points, start_ns=start_ns, step_ns=_STEP_NS))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(ReferenceNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

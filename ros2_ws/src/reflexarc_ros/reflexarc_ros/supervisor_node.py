@@ -1,0 +1,205 @@
+"""supervisor_node: brings the other nodes up in order, watches their heartbeats, brings them back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.clock import Clock, ClockType
+
+from reflexarc_ros import qos
+from reflexarc_ros.node import ReflexarcNode, Setting, destroy, run
+
+_TICK_S = 0.05
+_CALL_TIMEOUT_S = 15.0
+_RETRY_S = 0.5
+_NEXT = {
+    State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
+    State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_ACTIVATE,
+}
+
+
+@dataclass
+class _Managed:
+    """One node under supervision."""
+
+    name: str
+    change: Any
+    query: Any
+    # The call under way, when it began (steady clock, seconds), and whether it is a transition.
+    call: Any = None
+    called_s: float = 0.0
+    is_transition: bool = False
+    state: int = State.PRIMARY_STATE_UNKNOWN
+    not_before_s: float = 0.0
+    # Last heartbeat (steady clock, seconds) and the process that sent it.
+    heard_s: float = 0.0
+    pid: int = 0
+    failures: int = 0
+
+
+class SupervisorNode(ReflexarcNode):
+    """Keeps every managed node active, in the given order; the robot, last in the list, only when all are.
+
+    The supervisor itself needs nobody: it begins when it starts.
+    """
+
+    settings = (
+        Setting(
+            "managed", ["gate_node"], "Lifecycle nodes in the order of activation, relative to the namespace."
+        ),
+        Setting(
+            "heartbeat_timeout_s",
+            3.0,
+            "Silence after which a process is killed, to be started anew.",
+            minimum=0.5,
+            maximum=60.0,
+        ),
+    )
+
+    def __init__(self) -> None:
+        """Make the clients and begin."""
+        super().__init__("supervisor_node")
+        self._managed = [self._make(name) for name in self.setting("managed")]
+        self._by_status = {self._absolute(m.name).lstrip("/"): m for m in self._managed}
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
+        self.create_timer(_TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._began_s = time.monotonic()
+        self._ready = False
+        self.health.report(DiagnosticStatus.WARN, "bringing up")
+
+    def _absolute(self, name: str) -> str:
+        return f"{self.get_namespace().rstrip('/')}/{name}"
+
+    def _make(self, name: str) -> _Managed:
+        return _Managed(
+            name,
+            change=self.create_client(ChangeState, f"{name}/change_state"),
+            query=self.create_client(GetState, f"{name}/get_state"),
+        )
+
+    # --- watching ----------------------------------------------------------------------------
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        now_s = time.monotonic()
+        for status in message.status:
+            managed = self._by_status.get(status.name)
+            if managed is None:
+                continue
+            managed.heard_s = now_s
+            pid = next((int(v.value) for v in status.values if v.key == "pid"), 0)
+            if pid != managed.pid:
+                if managed.pid:
+                    self.get_logger().warning(f"{managed.name} was started anew (process {pid})")
+                managed.pid, managed.state = pid, State.PRIMARY_STATE_UNKNOWN
+                managed.call, managed.failures = None, 0
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        for managed in self._managed:
+            self._collect(managed, now_s)
+            self._check_heartbeat(managed, now_s)
+        for index, managed in enumerate(self._managed):
+            if managed.state == State.PRIMARY_STATE_ACTIVE:
+                if managed.call is None and now_s >= managed.not_before_s:
+                    self._ask(managed, now_s)
+                continue
+            self._bring_up(managed, now_s)
+            is_last = index == len(self._managed) - 1
+            if not is_last and not self._ready:
+                break
+        active = [m.name for m in self._managed if m.state == State.PRIMARY_STATE_ACTIVE]
+        if len(active) == len(self._managed):
+            if not self._ready:
+                self._ready = True
+                self.get_logger().info(f"all active after {now_s - self._began_s:.1f} s: {', '.join(active)}")
+            self.health.report(DiagnosticStatus.OK, "all active")
+        else:
+            missing = ", ".join(m.name for m in self._managed if m.name not in active)
+            self.health.report(DiagnosticStatus.WARN, f"not active: {missing}")
+
+    def _bring_up(self, managed: _Managed, now_s: float) -> None:
+        if managed.call is not None or now_s < managed.not_before_s:
+            return
+        transition = _NEXT.get(managed.state)
+        if transition is None:
+            self._ask(managed, now_s)
+        elif managed.change.service_is_ready():
+            request = ChangeState.Request(transition=Transition(id=transition))
+            managed.call, managed.called_s, managed.is_transition = (
+                managed.change.call_async(request),
+                now_s,
+                True,
+            )
+
+    def _ask(self, managed: _Managed, now_s: float) -> None:
+        if managed.query.service_is_ready():
+            managed.call, managed.called_s = managed.query.call_async(GetState.Request()), now_s
+            managed.is_transition = False
+
+    def _collect(self, managed: _Managed, now_s: float) -> None:
+        if managed.call is None:
+            return
+        if not managed.call.done():
+            if now_s - managed.called_s > _CALL_TIMEOUT_S:
+                managed.call, managed.state = None, State.PRIMARY_STATE_UNKNOWN
+            return
+        result, managed.call = managed.call.result(), None
+        if not managed.is_transition:
+            managed.state = result.current_state.id
+            managed.not_before_s = now_s + (_RETRY_S if managed.state == State.PRIMARY_STATE_ACTIVE else 0.0)
+            return
+        managed.state = State.PRIMARY_STATE_UNKNOWN
+        if result.success:
+            managed.failures = 0
+            managed.not_before_s = now_s
+        else:
+            managed.failures += 1
+            managed.not_before_s = now_s + _RETRY_S * min(managed.failures, 6)
+
+    def _check_heartbeat(self, managed: _Managed, now_s: float) -> None:
+        silent_s = now_s - managed.heard_s
+        if not managed.pid or silent_s < self.setting("heartbeat_timeout_s"):
+            return
+        if _is_node_process(managed.pid, managed.name):
+            self.get_logger().error(
+                f"{managed.name} has been silent for {silent_s:.1f} s: killing process {managed.pid}"
+            )
+            os.kill(managed.pid, signal.SIGKILL)
+        managed.pid, managed.state, managed.call = 0, State.PRIMARY_STATE_UNKNOWN, None
+        managed.heard_s = now_s
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """The others get the same signal and leave themselves safe; nothing is left to do here."""
+        for managed in self._managed:
+            destroy(self, managed.change)
+            destroy(self, managed.query)
+        self._managed = []
+
+
+def _is_node_process(pid: int, name: str) -> bool:
+    """Whether a process is still the one that was heard, by its command line."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return False
+    return name in command
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(SupervisorNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
