@@ -144,13 +144,13 @@ class RobotNode(ReflexarcNode):
         self._codec = ChunkCodec(spec.kind, spec.names)
         sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
         self._topics = observation_topics(card)
-        self._publishers = [self.create_publisher(t.message_type, t.topic, sensor) for t in self._topics]
+        self._outputs = [self.create_publisher(t.message_type, t.topic, sensor) for t in self._topics]
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", qos.LOCKSTEP)
         self._clock_message = ClockMessage()
         description = self.create_publisher(String, "robot_description", qos.LATCHED)
         description.publish(String(data=self._robot.description))
         self._entities = [
-            *self._publishers,
+            *self._outputs,
             self._clock_publisher,
             description,
             self.create_subscription(
@@ -336,7 +336,7 @@ class RobotNode(ReflexarcNode):
         self._asked_steady_ns = time.monotonic_ns()
         if self.is_lockstep:
             self._publish_clock(observation.stamp_ns)
-        for topic, publisher in zip(self._topics, self._publishers, strict=True):
+        for topic, publisher in zip(self._topics, self._outputs, strict=True):
             publisher.publish(topic.encode(observation))
 
     def _publish_clock(self, now_ns: int) -> None:
