@@ -180,6 +180,28 @@ def test_one_late_call_is_jitter_without_bias_until_it_leaves_the_window():
     assert statuses[120].timing.bias_ratio == pytest.approx(1.004)
 
 
+def test_reset_forgets_the_rhythm():
+    _, executor = make(ExecutorConfig(call_interval_ns=5 * MS))
+    assert not drive(executor, [i * 8 * MS for i in range(250)])[-2].ok
+    executor.reset()
+    # Both statistics must be collected anew: 100 native steps and 100 calls.
+    assert all(s.ok for s in drive(executor, [i * 5 * MS for i in range(150)]))
+
+
+def test_by_count_calls_are_judged_against_an_even_share_of_the_native_interval():
+    # 6 ms divides 10 ms once, so the flight controllers expect a call every 10 ms.
+    _, executor = make(ExecutorConfig(call_interval_ns=6 * MS))
+    assert drive(executor, [i * 10 * MS for i in range(150)])[-1].ok
+    # 4 ms divides it twice: a call every 5 ms, whatever the configuration said.
+    _, executor = make(ExecutorConfig(call_interval_ns=4 * MS))
+    statuses = drive(executor, [i * 5 * MS for i in range(300)])
+    assert statuses[-1].step is M
+    assert statuses[-1].timing.bias_ratio == pytest.approx(1.0)
+    # By time, the configured interval is the nominal one.
+    _, executor = make(ExecutorConfig(call_interval_ns=4 * MS, native_rule=NativeRule.TIME))
+    assert drive(executor, [i * 4 * MS for i in range(152)])[-1].timing.bias_ratio == pytest.approx(1.0)
+
+
 def test_native_and_call_intervals_are_judged_apart():
     # Calls alternate between 1 and 9 ms after the last one: uneven calls, native steps exactly 10 ms apart.
     config = ExecutorConfig(call_interval_ns=5 * MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from policies.policy import ActContext, Policy, PolicyError
 from policies.raptor import PUBLISHED, BackendName, RaptorOptions, RaptorPolicy
 from policies.raptor.contract import TERMS
 from policies.raptor.executor import StatusCode, StepKind
+from policies.raptor.network import RaptorWeights
 
 MS = 1_000_000
 CONTEXT = ActContext(now_ns=0)
@@ -169,6 +171,14 @@ def test_jitter_does_not_halve_the_rate_of_the_hidden_state(policy):
         assert policy.status.step is StepKind.NATIVE
 
 
+def test_an_observation_that_comes_twice_does_not_advance_the_hidden_state(policy):
+    flight(policy, 5)
+    hidden = policy.state["hidden"]
+    policy.act(observation(40 * MS), context=CONTEXT)
+    assert policy.status.step is StepKind.INTERMEDIATE
+    np.testing.assert_array_equal(policy.state["hidden"], hidden)
+
+
 def test_a_rate_below_the_training_is_refused():
     with pytest.raises(ConfigError, match="call the policy at least as often as it was trained"):
         RaptorPolicy.load(options=RaptorOptions(rate_hz=50))
@@ -206,6 +216,17 @@ def test_a_file_that_differs_from_its_hash_is_one_clear_error(folder, file):
     assert error.value.expected == card.files[file]
     assert "fetch the file again" in str(error.value)
     assert str(folder) in str(error.value)
+
+
+def test_weights_that_match_their_hash_but_not_the_example_are_refused(folder):
+    weights = RaptorWeights.load(folder / "model.safetensors")
+    other = dataclasses.replace(weights, head_bias=weights.head_bias + 0.01)
+    other.save(folder / "model.safetensors")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    files = dict(load_policy_card(PUBLISHED).files) | {"model.safetensors": digest}
+    rewrite_card(folder, files=files)
+    with pytest.raises(ConfigError, match=r"the numpy back end differs from the recorded example by 0\.01"):
+        RaptorPolicy.load(folder)
 
 
 def test_a_missing_file_is_named(folder):
