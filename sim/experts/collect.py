@@ -1,0 +1,156 @@
+"""Collects demonstrations of `reflexarc/PickCube-v0` from the scripted expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.errors import ConfigError
+from sim.experts.demonstrations import Demonstrations
+from sim.experts.pick_cube import PickCubeExpert
+from sim.tasks.pick_cube import CONTROL_HZ
+from sim.worlds import so101
+from sim.worlds.pick_cube import PickCubeSettings, PickCubeWorld
+
+TASK = "reflexarc/PickCube-v0"
+FloatArray = NDArray[np.float64]
+_NOISE_STREAM = 1
+
+
+@dataclass(frozen=True)
+class ActionNoise:
+    """Noise on what is executed, never on the label (DART: Laskey et al., 2017).
+
+    The arm drifts off the expert's path and the expert shows how to get back, so that a learner
+    knows what to do after its own small errors.
+    """
+
+    # Standard deviation in the long run, rad.
+    std_rad: float = 0.008
+    # How much of the noise stays until the next step, 0 (white) to just below 1.
+    persistence: float = 0.85
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no noise.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        if not (self.std_rad >= 0 and 0 <= self.persistence < 1):
+            raise ConfigError(
+                f"std_rad {self.std_rad}, persistence {self.persistence}",
+                where="ActionNoise",
+                expected="zero or more, and 0 to below 1",
+                mend="correct the number",
+            )
+
+
+def collect(
+    episodes: int,
+    *,
+    first_seed: int = 0,
+    noise: ActionNoise | None = None,
+    settings: PickCubeSettings | None = None,
+    duration_s: float = 8.0,
+    tail_s: float = 0.4,
+    expert: PickCubeExpert | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Demonstrations:
+    """Let the expert work.
+
+    Args:
+        episodes: how many, one after the other.
+        first_seed: seed of the first episode, the next has one more; the same seed begins as
+            `reset(seed=...)` of the task does.
+        noise: on the executed actions; None: none.
+        settings: where the cube starts and what counts as success.
+        duration_s: when an episode without success ends.
+        tail_s: how long an episode goes on after success, so that holding is shown too.
+        expert: who works; None: one with its usual settings.
+        progress: called with the number of finished episodes after each.
+
+    Returns:
+        All episodes, failed ones too (`Demonstrations.successful` leaves them out).
+
+    Raises:
+        ConfigError: the number of episodes or the seed is negative.
+    """
+    if episodes < 0 or first_seed < 0:
+        raise ConfigError(
+            f"episodes {episodes}, first_seed {first_seed}",
+            where="collect",
+            expected="zero or more",
+            mend="correct the number",
+        )
+    world = PickCubeWorld(settings=settings)
+    expert = expert or PickCubeExpert()
+    rows: list[dict[str, FloatArray]] = []
+    labels: list[FloatArray] = []
+    executed: list[FloatArray] = []
+    lengths: list[int] = []
+    success: list[bool] = []
+    for number in range(episodes):
+        before = len(rows)
+        seed = first_seed + number
+        world.reset(np.random.default_rng(seed))
+        disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)))
+        succeeded = _episode(world, expert, disturb, duration_s, tail_s, rows, labels, executed)
+        lengths.append(len(rows) - before)
+        success.append(succeeded)
+        if progress is not None:
+            progress(number + 1)
+    return Demonstrations(
+        observations={name: np.array([row[name] for row in rows]) for name in world.observe()},
+        actions=np.array(labels).reshape(-1, len(so101.JOINTS)),
+        executed=np.array(executed).reshape(-1, len(so101.JOINTS)),
+        episode=np.repeat(np.arange(episodes, dtype=np.int64), lengths),
+        success=np.array(success, dtype=np.bool_),
+        seeds=np.arange(first_seed, first_seed + episodes, dtype=np.int64),
+        action_names=so101.JOINTS,
+        period_ns=1_000_000_000 // CONTROL_HZ,
+        task=TASK,
+    )
+
+
+class _Noise:
+    def __init__(self, noise: ActionNoise | None, rng: np.random.Generator) -> None:
+        self._noise, self._rng = noise, rng
+        self._value = np.zeros(len(so101.JOINTS))
+
+    def __call__(self) -> FloatArray:
+        if self._noise is not None:
+            keep = self._noise.persistence
+            fresh = self._noise.std_rad * np.sqrt(1 - keep**2) * self._rng.standard_normal(len(self._value))
+            self._value = keep * self._value + fresh
+        return self._value
+
+
+def _episode(
+    world: PickCubeWorld,
+    expert: PickCubeExpert,
+    disturb: _Noise,
+    duration_s: float,
+    tail_s: float,
+    rows: list[dict[str, FloatArray]],
+    labels: list[FloatArray],
+    executed: list[FloatArray],
+) -> bool:
+    period_ns = 1_000_000_000 // CONTROL_HZ
+    end_ns = round(duration_s * 1e9)
+    succeeded = False
+    ranges = world.joint_ranges
+    while world.time_ns < end_ns:
+        observation = world.observe()
+        action = np.clip(expert.act(observation), ranges[:, 0], ranges[:, 1])
+        rows.append(observation)
+        labels.append(action)
+        world.set_targets(action + disturb())
+        executed.append(world.targets)
+        world.advance(period_ns)
+        if world.success and not succeeded:
+            succeeded = True
+            end_ns = world.time_ns + round(tail_s * 1e9)
+    return succeeded

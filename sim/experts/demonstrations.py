@@ -1,0 +1,143 @@
+"""Demonstrations: what an expert did, step by step, as arrays without pickle."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.errors import ConfigError
+
+DEMONSTRATIONS_SCHEMA = "reflexarc/demonstrations/1"
+_TERM = "observation."
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """N steps of E episodes, in order."""
+
+    # Term name to values before each step, shape (N, d), units and frames of the robot card.
+    observations: Mapping[str, FloatArray]
+    # What the expert says, shape (N, D), in the order of `action_names`: the label to learn.
+    actions: FloatArray
+    # What was executed, shape (N, D): the label plus noise.
+    executed: FloatArray
+    # Number of the episode that each step belongs to, 0 to E - 1, shape (N,).
+    episode: NDArray[np.int64]
+    # Whether each episode succeeded, shape (E,).
+    success: NDArray[np.bool_]
+    # The seed that each episode began with, shape (E,).
+    seeds: NDArray[np.int64]
+    # The elements of an action.
+    action_names: tuple[str, ...]
+    # Time between two steps, nanoseconds.
+    period_ns: int
+    # The task, as gymnasium.make takes it.
+    task: str
+
+    def __post_init__(self) -> None:
+        """Check that the arrays belong together.
+
+        Raises:
+            ConfigError: two of them differ in length, or the episodes are not numbered in order.
+        """
+        steps = len(self.episode)
+        lengths = {"actions": len(self.actions), "executed": len(self.executed)}
+        lengths.update({_TERM + name: len(value) for name, value in self.observations.items()})
+        for name, length in lengths.items():
+            if length != steps:
+                raise _broken(f"{name} has {length} steps", f"{steps}, as episode has")
+        expected = np.repeat(np.arange(len(self.success)), np.bincount(self.episode)) if steps else []
+        if len(self.success) != len(self.seeds) or not np.array_equal(self.episode, expected):
+            raise _broken("episodes are not numbered in order", "0 to E - 1, each with at least one step")
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successful episodes, 0 to 1."""
+        return float(self.success.mean()) if len(self.success) else 0.0
+
+    def successful(self) -> Demonstrations:
+        """Keep the successful episodes, numbered anew."""
+        kept = self.success[self.episode]
+        numbers = np.cumsum(self.success) - 1
+        return Demonstrations(
+            observations={name: value[kept] for name, value in self.observations.items()},
+            actions=self.actions[kept],
+            executed=self.executed[kept],
+            episode=numbers[self.episode[kept]].astype(np.int64),
+            success=self.success[self.success],
+            seeds=self.seeds[self.success],
+            action_names=self.action_names,
+            period_ns=self.period_ns,
+            task=self.task,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write a compressed npz without pickle.
+
+        Args:
+            path: the file to write.
+        """
+        arrays: dict[str, NDArray[np.generic]] = {
+            "schema": np.array(DEMONSTRATIONS_SCHEMA),
+            "task": np.array(self.task),
+            "period_ns": np.array(self.period_ns, dtype=np.int64),
+            "action_names": np.array(self.action_names, dtype=np.str_),
+            "actions": self.actions,
+            "executed": self.executed,
+            "episode": self.episode,
+            "success": self.success,
+            "seeds": self.seeds,
+        }
+        arrays.update({_TERM + name: value for name, value in self.observations.items()})
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(path: Path | str) -> Demonstrations:
+        """Read what `save` wrote.
+
+        Args:
+            path: the npz file.
+
+        Returns:
+            The demonstrations.
+
+        Raises:
+            ConfigError: the file is missing, holds something else, or is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                data = {name: file[name] for name in file.files}
+            if str(data["schema"]) != DEMONSTRATIONS_SCHEMA:
+                raise ValueError(f"schema {str(data['schema'])!r}")
+            return Demonstrations(
+                observations={
+                    name.removeprefix(_TERM): data[name] for name in data if name.startswith(_TERM)
+                },
+                actions=data["actions"],
+                executed=data["executed"],
+                episode=data["episode"],
+                success=data["success"],
+                seeds=data["seeds"],
+                action_names=tuple(str(name) for name in data["action_names"]),
+                period_ns=int(data["period_ns"]),
+                task=str(data["task"]),
+            )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigError(
+                f"no demonstrations ({error})",
+                where=str(path),
+                expected=f"an npz of schema {DEMONSTRATIONS_SCHEMA}",
+                mend="collect them anew",
+            ) from error
+
+
+def _broken(what: str, expected: str) -> ConfigError:
+    return ConfigError(what, where="demonstrations", expected=expected, mend="collect them anew")

@@ -1,0 +1,5 @@
+"""Gymnasium environments `reflexarc/<Name>-v0`; importing this package registers them."""
+
+import gymnasium
+
+gymnasium.register(id="reflexarc/PickCube-v0", entry_point="sim.tasks.pick_cube:PickCubeEnv")

@@ -1,0 +1,1 @@
+"""MuJoCo worlds and offscreen rendering."""

