@@ -11,7 +11,6 @@ import numpy as np
 
 from hardware.command import CommandKind, FloatArray, SafeAction
 from hardware.errors import ConfigError
-from hardware.frames import rotation_matrix
 from hardware.robot import LatencyCard, RobotCard, TermSpec
 from sim.quadrotor.airframes import MOTORS, Airframe, load_airframe
 from sim.quadrotor.dynamics import QuadrotorState, make_state
@@ -222,11 +221,13 @@ class QuadrotorTwin(Twin):
 
     def _capture(self) -> Mapping[str, FloatArray]:
         qpos, qvel = self.world.data.qpos, self.world.data.qvel
-        orientation = qpos[3:7].copy()
+        orientation, world_to_body, velocity = qpos[3:7].copy(), np.empty(4), np.empty(3)
+        mujoco.mju_negQuat(world_to_body, orientation)
+        mujoco.mju_rotVecQuat(velocity, qvel[:3], world_to_body)
         values = {
             "position": qpos[:3].copy(),
             "orientation": orientation,
-            "linear_velocity": rotation_matrix(orientation).T @ qvel[:3],
+            "linear_velocity": velocity,
             "angular_velocity": qvel[3:6].copy(),
         }
         if "motor_effort" in self.card.observations:

@@ -51,7 +51,7 @@ def quadrotor_model(airframe: Airframe) -> mujoco.MjModel:
     spec.option.gravity = [0.0, 0.0, -GRAVITY_M_S2]
     # A state that is not finite must be seen, not silently reset.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    ground = add_scene(spec)
+    ground = add_scene(spec, airframe.arm_m)
     ground.friction = [0.9, 0.01, 0.001]
     body = spec.worldbody.add_body(name=BODY, pos=[0.0, 0.0, gear_height_m(airframe)])
     body.add_freejoint(name="free")

@@ -19,16 +19,18 @@ _FRAME = [0.13, 0.14, 0.17, 1.0]
 _HUB = [0.93, 0.94, 0.96, 1.0]
 _METAL = [0.55, 0.57, 0.62, 1.0]
 _FRONT = [0.98, 0.42, 0.13, 1.0]
+_PAD = [0.82, 0.84, 0.87, 1.0]
 _BACK = [0.12, 0.47, 0.86, 1.0]
 # Centre of the flying ground, where the standing camera looks, metres.
 _CENTRE_M = (0.0, 0.0, 0.9)
 
 
-def add_scene(spec: mujoco.MjSpec) -> mujoco.MjsGeom:
+def add_scene(spec: mujoco.MjSpec, arm_m: float) -> mujoco.MjsGeom:
     """Add ground, sky, light and the camera that stands in front of the flying ground.
 
     Args:
         spec: the world to add to.
+        arm_m: the size of the vehicle, to which the pad on the ground is scaled.
 
     Returns:
         The ground.
@@ -37,8 +39,8 @@ def add_scene(spec: mujoco.MjSpec) -> mujoco.MjsGeom:
     spec.stat.center = list(_CENTRE_M)
     spec.visual.map.znear = 0.005
     spec.visual.map.zfar = 60.0
-    spec.visual.map.shadowclip = 1.5
-    spec.visual.quality.shadowsize = 2048
+    spec.visual.map.shadowclip = 2.0
+    spec.visual.quality.shadowsize = 4096
     spec.visual.headlight.ambient = [0.42, 0.42, 0.44]
     spec.visual.headlight.diffuse = [0.3, 0.3, 0.3]
     spec.visual.headlight.specular = [0.1, 0.1, 0.1]
@@ -57,9 +59,9 @@ def add_scene(spec: mujoco.MjSpec) -> mujoco.MjsGeom:
         type=mujoco.mjtTexture.mjTEXTURE_2D,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         mark=mujoco.mjtMark.mjMARK_EDGE,
-        rgb1=[0.86, 0.88, 0.90],
-        rgb2=[0.80, 0.83, 0.86],
-        markrgb=[0.66, 0.70, 0.75],
+        rgb1=[0.74, 0.77, 0.80],
+        rgb2=[0.68, 0.71, 0.75],
+        markrgb=[0.56, 0.60, 0.65],
         width=512,
         height=512,
     )
@@ -68,6 +70,12 @@ def add_scene(spec: mujoco.MjSpec) -> mujoco.MjsGeom:
     ground = spec.worldbody.add_geom(
         name="ground", type=_Geom.mjGEOM_PLANE, size=[0.0, 0.0, 0.05], material="ground"
     )
+    # Where it takes off. Flat on the ground, and nothing collides with it.
+    for share, height, rgba in ((1.75, 0.0006, _BACK), (1.6, 0.0009, _PAD)):
+        pad = spec.worldbody.add_geom(
+            type=_Geom.mjGEOM_CYLINDER, size=[share * arm_m, height, 0.0], pos=[0.0, 0.0, height], rgba=rgba
+        )
+        _no_contact(pad)
     light = spec.worldbody.add_light(name="sun", pos=[1.5, -2.0, 6.0], dir=[-0.25, 0.35, -1.0])
     light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     light.diffuse = [0.62, 0.61, 0.58]
@@ -123,7 +131,7 @@ def add_vehicle_look(body: mujoco.MjsBody, airframe: Airframe, gear_height_m: fl
         _no_contact(blade)
         foot = [0.5 * arm * sign_x, 0.5 * arm * sign_y, 0.05 * arm - gear_height_m]
         _rod(body, [0.22 * arm * sign_x, 0.2 * arm * sign_y, -0.08 * arm], foot, 0.03 * arm, _FRAME)
-    distance = 4.2 * arm + 0.25
+    distance = 4.4 * arm + 0.1
     eye = np.array([-0.86, -0.42, 0.42]) * distance
     body.add_camera(
         name="chase", mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, pos=eye, quat=_look(-eye), fovy=48.0
