@@ -1,0 +1,1 @@
+"""The command line: `reflexarc demo | up | train | eval | doctor | bench | export`."""

@@ -1,0 +1,79 @@
+"""`reflexarc bench`: the benches by name, and what shows and keeps their reports."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reflexarc.commands import Command, Example, resolve
+from reflexarc.output import Output
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a bench lives. It is imported when it runs."""
+
+    # The module.
+    module: str
+    # In it: the dataclass of its settings, which has a field `out`.
+    config: str
+    # In it: from settings and progress to a BenchReport.
+    function: str
+    # One sentence, for the lists.
+    description: str
+    # At least two.
+    examples: tuple[Example, ...]
+
+
+BENCHES: Mapping[str, Bench] = {
+    "raptor": Bench(
+        module="reflexarc.benches.raptor",
+        config="RaptorBench",
+        function="measure",
+        description="Time of one RAPTOR step: our back ends beside the authors' foundation_policy.",
+        examples=(
+            Example("reflexarc bench raptor", "a few seconds"),
+            Example("reflexarc bench raptor --json --out raptor.json", "for machines, and kept in a file"),
+        ),
+    ),
+}
+
+
+def run_bench(name: str, config: Any, output: Output) -> int:  # noqa: ANN401
+    """Run a bench and show its report.
+
+    Args:
+        name: a key of `BENCHES`.
+        config: its settings.
+        output: where the report goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: settings out of range, or a library is missing.
+    """
+    from reflexarc.benches.report import show_report, write_report
+
+    bench = BENCHES[name]
+    measure = resolve(f"{bench.module}:{bench.function}")
+    with output.progress(f"bench {name}") as progress:
+        report = measure(config, progress)
+    if config.out is not None:
+        write_report(report, config.out)
+    show_report(report, output)
+    return 0
+
+
+COMMANDS: Mapping[str, Command] = {
+    name: Command(
+        summary=bench.description,
+        config=f"{bench.module}:{bench.config}",
+        run=functools.partial(run_bench, name),
+        examples=bench.examples,
+        details="Prints a table, the ratios and the machine; --out keeps the report as JSON.",
+    )
+    for name, bench in BENCHES.items()
+}
