@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from hardware.gate import CommandGate, GateConfig, Verdict, VerdictAction
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Schedule
-from hardware.command import Command
+from hardware.command import Command, CommandKind
 from hardware.errors import ConfigError
+from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
+from hardware.kinematics import tool_positions
 from hardware.robot import Observation
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
@@ -66,9 +67,15 @@ class GateNode(ReflexarcNode):
             )
         self._spec = card.commands[interface]
         self._sources = tuple(self.setting("sources"))
-        self._gate = CommandGate(card, interface, config=GateConfig(sources=self._sources))
         self._codec = ChunkCodec(self._spec.kind, self._spec.names)
         self._topic = ObservationTopic(card, pacing_topic(card))
+        needs_tool = card.workspace is not None and self._spec.kind is CommandKind.JOINT_POSITION
+        self._gate = CommandGate(
+            card,
+            interface,
+            config=GateConfig(sources=self._sources, state_terms=tuple(self._topic.slices)),
+            tool_positions=tool_positions(card, self._spec.names) if needs_tool else None,
+        )
         self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, qos.command(None, None))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._entities = [
@@ -180,10 +187,10 @@ class GateNode(ReflexarcNode):
             return
         with self._lock:
             verdict = gate.filter(command, self._state, self.data_now_ns(), steady_ns)
-        if verdict.action is VerdictAction.SAFE:
+        if verdict.action is GateAction.SAFE:
             stamp_ns = self._state.stamp_ns if self._state is not None else self.data_now_ns()
             self._emit_safe(verdict, stamp_ns)
-        elif verdict.action is not VerdictAction.KEEP:
+        elif verdict.action is not GateAction.KEEP:
             self._emit(verdict)
         elif command is None:
             return
@@ -200,7 +207,7 @@ class GateNode(ReflexarcNode):
             return
         command = None if isinstance(chunk, int) else chunk.command_at(0, received_steady_ns=stamp_ns)
         verdict = gate.filter(command, self._state, stamp_ns, stamp_ns)
-        if verdict.action is VerdictAction.SAFE or verdict.command is None:
+        if verdict.action is GateAction.SAFE or verdict.command is None:
             self._emit_safe(verdict, stamp_ns)
         else:
             self._emit(verdict, stamp_ns=stamp_ns)
@@ -231,8 +238,8 @@ class GateNode(ReflexarcNode):
 
     def _note(self, verdict: Verdict, steady_ns: int) -> None:
         self._counts[verdict.action.value] += 1
-        is_safe = verdict.action is VerdictAction.SAFE
-        if verdict.action is not VerdictAction.PASS:
+        is_safe = verdict.action is GateAction.SAFE
+        if verdict.action is not GateAction.PASS:
             self._counts["interventions"] += 1
         if is_safe and not self._is_safe:
             self._reactions_ms.append((time.monotonic_ns() - self._last_command_steady_ns) * 1e-6)
@@ -244,7 +251,7 @@ class GateNode(ReflexarcNode):
         reasons = ", ".join(verdict.reasons)
         if is_safe:
             level, message = DiagnosticStatus.ERROR, f"safe action: {reasons}"
-        elif verdict.action is VerdictAction.PASS:
+        elif verdict.action is GateAction.PASS:
             level, message = DiagnosticStatus.OK, "active"
         else:
             level, message = DiagnosticStatus.WARN, f"{verdict.action.value}: {reasons}"
@@ -270,11 +277,8 @@ class GateNode(ReflexarcNode):
             response.success, response.message = False, "the gate is not configured"
             return response
         with self._lock:
-            try:
-                self._gate.reset_estop()
-                response.success, response.message = True, "released"
-            except ConfigError as error:
-                response.success, response.message = False, str(error)
+            self._gate.reset_estop()
+        response.success, response.message = True, "released; it latches again while its cause lasts"
         return response
 
     def _check_publishers(self) -> None:

@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,15 +46,32 @@ class SystemRunner:
         name: the system.
         arguments: as for `bringup.nodes`.
         on_line: takes the node's name and each line that it prints; called from reader threads.
+        domain_id: the ROS domain; None: that of the environment.
+        remappings: further topic remappings by node name.
 
     Raises:
         ConfigError: as `bringup.nodes`; no process has started then.
     """
 
-    def __init__(self, name: str, arguments: Mapping[str, str], *, on_line: OnLine) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Mapping[str, str],
+        *,
+        on_line: OnLine,
+        domain_id: int | None = None,
+        remappings: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    ) -> None:
         """Check everything; start nothing."""
-        self.specs = nodes(name, arguments)
+        extra = remappings or {}
+        self.specs = tuple(
+            replace(spec, remappings=(*spec.remappings, *extra.get(spec.name, ())))
+            for spec in nodes(name, arguments)
+        )
         self._on_line = on_line
+        self._environment = {**os.environ, **environment(), PARENT_VARIABLE: str(os.getpid())}
+        if domain_id is not None:
+            self._environment["ROS_DOMAIN_ID"] = str(domain_id)
         self._processes: dict[str, _Process] = {}
         self._stopping = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="reflexarc-")
@@ -127,7 +144,7 @@ class SystemRunner:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, **environment(), PARENT_VARIABLE: str(os.getpid())},
+            env=self._environment,
             start_new_session=True,
         )
         reader = threading.Thread(target=self._read, args=(spec.name, popen), daemon=True)

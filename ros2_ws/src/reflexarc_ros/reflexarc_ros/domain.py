@@ -1,0 +1,57 @@
+"""A ROS domain of one's own, so that systems on one machine do not see each other."""
+
+from __future__ import annotations
+
+import random
+import socket
+from types import TracebackType
+from typing import Self
+
+from hardware.errors import ConfigError
+
+# Fast DDS derives its ports from the domain; up to 101 they stay below the ephemeral range.
+_FIRST, _LAST = 20, 99
+_CLAIM_PORT = 17000
+
+
+class OwnDomain:
+    """Claims a free domain id while it is open, by holding a loopback port that stands for it.
+
+    Raises:
+        ConfigError: every id is claimed.
+    """
+
+    def __init__(self) -> None:
+        """Claim nothing yet."""
+        self._claim: socket.socket | None = None
+        self.id = 0
+
+    def __enter__(self) -> Self:
+        """Claim an id."""
+        candidates = list(range(_FIRST, _LAST + 1))
+        random.shuffle(candidates)
+        for candidate in candidates:
+            claim = socket.socket()
+            try:
+                claim.bind(("127.0.0.1", _CLAIM_PORT + candidate))
+            except OSError:
+                claim.close()
+                continue
+            self._claim, self.id = claim, candidate
+            return self
+        raise ConfigError(
+            f"all domain ids from {_FIRST} to {_LAST} are claimed",
+            where="ROS domain",
+            expected="a free one",
+            mend="end the other Reflexarc systems on this machine",
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the id back."""
+        if self._claim is not None:
+            self._claim.close()
