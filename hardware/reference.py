@@ -70,7 +70,9 @@ class Hover:
 class FigureEight:
     """The Lissajous figure of the RAPTOR paper: x = A sin(s), y = B sin(2 s), ramped in linearly.
 
-    Source: specs of RAPTOR, section 3.1 (A 1 m, B 0.5 m, 1 s ramp from hover) and section 5b.3.
+    A flight that ends is ramped out in the same way: a duration of whole periods plus `ramp_s` ends at
+    the centre, at rest. Source: specs of RAPTOR, section 3.1 (A 1 m, B 0.5 m, 1 s ramp from hover) and
+    section 5b.3; the ramp at the end is ours.
     """
 
     # The middle of the figure, metres, world frame.
@@ -82,23 +84,33 @@ class FigureEight:
     # Half width and half height, metres.
     half_width_m: float = 1.0
     half_height_m: float = 0.5
-    # Time over which the speed grows from zero, seconds.
+    # Time over which the speed grows from zero, and over which it falls to zero at the end.
     ramp_s: float = 1.0
     # Heading, radians.
     yaw_rad: float = 0.0
 
     def sample(self, t_s: float) -> Reference:
         """Give the reference at a time since its start, in seconds."""
-        t = max(0.0, t_s)
-        ramped = min(t, self.ramp_s)
         rate = 2.0 * math.pi / self.period_s
-        gain = 1.0 if self.ramp_s == 0.0 else ramped / self.ramp_s
-        phase = rate * (gain * ramped / 2.0 + max(0.0, t - self.ramp_s))
-        speed = rate * gain
+        travelled_s, gain = self._progress(t_s)
+        phase, speed = rate * travelled_s, rate * gain
         a, b = self.half_width_m, self.half_height_m
         offset = np.array([a * math.sin(phase), b * math.sin(2.0 * phase), 0.0])
         velocity = np.array([a * math.cos(phase), 2.0 * b * math.cos(2.0 * phase), 0.0]) * speed
         return Reference(np.asarray(self.centre_m, dtype=np.float64) + offset, velocity, self.yaw_rad)
+
+    def _progress(self, t_s: float) -> tuple[float, float]:
+        """How far along the figure, in seconds of full speed, and the speed as a share of it."""
+        t = min(max(0.0, t_s), self.duration_s)
+        ramp = min(self.ramp_s, self.duration_s / 2.0)
+        if ramp == 0.0:
+            return t, 1.0
+        rising, rest = min(t, ramp), self.duration_s - t
+        travelled, gain = rising * rising / (2.0 * ramp) + max(0.0, t - ramp), min(1.0, t / ramp)
+        if rest < ramp:
+            travelled -= (ramp - rest) ** 2 / (2.0 * ramp)
+            gain = rest / ramp
+        return travelled, gain
 
 
 @dataclass(frozen=True)
