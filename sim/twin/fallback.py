@@ -29,7 +29,7 @@ class LandingGains:
     descent_m_s: float = 0.4
     # Acceleration per velocity error, vertical and horizontal, 1/s.
     vertical_per_s: float = 2.5
-    horizontal_per_s: float = 1.2
+    horizontal_per_s: float = 1.8
     # Steepest tilt that it asks for to brake.
     max_tilt_rad: float = 0.45
     # Bounds of the vertical acceleration that it asks for, down and up.
@@ -43,6 +43,8 @@ class LandingGains:
     motor_s: float = 0.02
     # Time on the ground after which the motors are cut.
     ground_s: float = 0.1
+    # A landing that begins on the ground and slower than this is over at once.
+    resting_m_s: float = 0.3
 
 
 class LandingController:
@@ -62,8 +64,9 @@ class LandingController:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last landing."""
+        """Begin a new landing."""
         self._ground_s = 0.0
+        self._begins = True
         self.is_down = False
 
     def efforts(self, state: QuadrotorState, *, on_ground: bool, dt_s: float) -> list[float]:
@@ -77,11 +80,13 @@ class LandingController:
         Returns:
             Four efforts, 0 to 1, in the order of `MOTORS`; zeros once it is down.
         """
+        _, _, _, w, x, y, z, vx, vy, vz, p, q, r, *effort = state.packed.tolist()
         self._ground_s = self._ground_s + dt_s if on_ground else 0.0
-        self.is_down = self.is_down or self._ground_s >= self._gains.ground_s
+        rests = self._begins and on_ground and math.hypot(vx, vy, vz) < self._gains.resting_m_s
+        self._begins = False
+        self.is_down = self.is_down or rests or self._ground_s > self._gains.ground_s - 0.5 * dt_s
         if self.is_down:
             return [0.0] * 4
-        _, _, _, w, x, y, z, vx, vy, vz, p, q, r, *effort = state.packed.tolist()
         up = (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y))
         wanted = self._wanted_force((vx, vy, vz))
         size = math.sqrt(sum(f * f for f in wanted))
