@@ -253,13 +253,20 @@ class Controller:
         return now
 
 
-def load_controller(path: Path | str, robot: RobotCard, *, steady_clock: Callable[[], int]) -> Controller:
+def load_controller(
+    path: Path | str,
+    robot: RobotCard,
+    *,
+    steady_clock: Callable[[], int],
+    rate_hz: float | None = None,
+) -> Controller:
     """Build a controller from its YAML file, or from a policy folder alone.
 
     Args:
         path: a controller file, or a policy folder (its policy becomes the base, without layers).
         robot: the card of the robot to bind to.
         steady_clock: gives the steady clock in nanoseconds.
+        rate_hz: how often the controller will be asked; None: as on the policy's card.
 
     Returns:
         The controller, bound.
@@ -270,9 +277,9 @@ def load_controller(path: Path | str, robot: RobotCard, *, steady_clock: Callabl
     """
     path = Path(path)
     if path.is_dir():
-        return Controller(load_policy(path), robot, steady_clock=steady_clock)
+        return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
     config = _load_config(path)
-    base = load_policy(path.parent / config.base, **config.options)
+    base = load_policy(path.parent / config.base, rate_hz=rate_hz, **config.options)
     return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
 
 

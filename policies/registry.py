@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ METHODS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def load_policy(folder: Path | str, **options: Any) -> Policy:  # noqa: ANN401
+def load_policy(folder: Path | str, *, rate_hz: float | None = None, **options: Any) -> Policy:  # noqa: ANN401
     """Load a policy.
 
     Args:
         folder: a policy folder: `card.yaml` and the weights that it names.
+        rate_hz: how often it will be asked, for methods that can be asked at any rate; None: as on
+            the card.
         options: settings of the method's class (for instance `backend`).
 
     Returns:
@@ -42,6 +45,9 @@ def load_policy(folder: Path | str, **options: Any) -> Policy:  # noqa: ANN401
         )
     module_name, name, options_name = METHODS[card.method]
     module = importlib.import_module(module_name)
-    parsed = schema.parse(getattr(module, options_name), options, where=f"options of {card.name!r}")
+    options_class = getattr(module, options_name)
+    if rate_hz is not None and any(f.name == "rate_hz" for f in fields(options_class)):
+        options["rate_hz"] = rate_hz
+    parsed = schema.parse(options_class, options, where=f"options of {card.name!r}")
     policy: Policy = getattr(module, name).load(Path(folder), parsed)
     return policy

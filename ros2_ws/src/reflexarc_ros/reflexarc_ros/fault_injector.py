@@ -22,6 +22,7 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
@@ -29,11 +30,13 @@ from hardware.robot import Observation, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.messages import ChunkCodec, ObservationTopic, to_ns, to_time
+from reflexarc_ros.robot_node import GATE_TOPIC
 
 # The robot and the policy publish here; the injector passes on to the usual names.
 RAW_PREFIX = "raw/"
 RAW_CLOCK = "/raw_clock"
 _PUMP_S = 0.001
+_BREAK_NS = 100_000_000
 
 
 class Fault(enum.StrEnum):
@@ -104,6 +107,28 @@ class FaultInjector(Node):
         self.create_subscription(ClockMessage, RAW_CLOCK, self._on_clock, qos.LOCKSTEP)
         self.create_timer(_PUMP_S, self._pump, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._wanted: Fault | None = None
+        # Since when gated commands have come without a break, steady clock, nanoseconds; 0: not now.
+        self._followed_since_ns = self._followed_ns = 0
+        self.create_subscription(
+            self._codec.message_type, GATE_TOPIC, self._on_gate, qos.command(None, None), raw=True
+        )
+        self._release_estop = self.create_client(Trigger, "gate_node/reset_estop")
+
+    def following_s(self) -> float:
+        """For how long the robot has been given commands without a break, in seconds."""
+        now_ns = time.monotonic_ns()
+        if self._followed_since_ns == 0 or now_ns - self._followed_ns > _BREAK_NS:
+            return 0.0
+        return (now_ns - self._followed_since_ns) * 1e-9
+
+    def _on_gate(self, raw: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        if isinstance(self._codec.decode(raw, source="gate"), int):
+            self._followed_since_ns = 0
+            return
+        if self._followed_since_ns == 0 or now_ns - self._followed_ns > _BREAK_NS:
+            self._followed_since_ns = now_ns
+        self._followed_ns = now_ns
 
     def inject(self, fault: Fault | None) -> int:
         """Switch a fault on, or all off; may be called from any thread.
@@ -124,6 +149,8 @@ class FaultInjector(Node):
             self._command_out.publish(self._delayed.popleft()[1])
         if self._wanted is self._fault:
             return
+        if self._fault is Fault.EMERGENCY_STOP:
+            self._release_estop.call_async(Trigger.Request())
         self._fault, self._frozen = self._wanted, None
         if self._fault is Fault.TWO_PUBLISHERS:
             self._second = self.create_publisher(

@@ -272,13 +272,14 @@ class GateNode(ReflexarcNode):
             self._gate.operator_heartbeat(pressed=bool(message.data), steady_now_ns=time.monotonic_ns())
 
     def _on_reset_estop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Release the latched emergency stop."""
+        """Release the latched emergency stop and the operator link; its next message engages it again."""
         if self._gate is None:
             response.success, response.message = False, "the gate is not configured"
             return response
         with self._lock:
+            self._gate.release_operator()
             self._gate.reset_estop()
-        response.success, response.message = True, "released; it latches again while its cause lasts"
+        response.success, response.message = True, "released"
         return response
 
     def _check_publishers(self) -> None:

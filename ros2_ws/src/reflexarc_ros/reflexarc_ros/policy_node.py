@@ -68,7 +68,9 @@ class PolicyNode(ReflexarcNode):
                 expected="a policy folder or a controller file",
                 mend="set the parameter",
             )
-        controller = load_controller(path, card, steady_clock=time.monotonic_ns)
+        controller = load_controller(
+            path, card, steady_clock=time.monotonic_ns, rate_hz=self.setting("rate_hz") or None
+        )
         binding = controller.binding
         self._controller = controller
         self._assembler = Assembler(card, binding.term_order, exact=self.is_lockstep)

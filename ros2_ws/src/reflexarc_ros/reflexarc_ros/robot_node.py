@@ -164,6 +164,7 @@ class RobotNode(ReflexarcNode):
             self._advertise_cameras()
         self._latencies_ns: list[int] = []
         self._awaited_ns = 0
+        self._origin_ns = start_ns
         self._asked_steady_ns = 0
         self._steps = 0
         self._adds_latency = self.setting("latency") == "card"
@@ -403,6 +404,9 @@ class RobotNode(ReflexarcNode):
         timing = {
             "photon_to_motor_ms": [n * 1e-6 for n in self._latencies_ns],
             "deadline_misses": 0 if self._loop is None else self._loop.misses,
+            # The same instant on the robot's clock and on the steady clock.
+            "origin_ns": self._origin_ns,
+            "origin_steady_ns": 0 if self._loop is None else self._loop.start_ns,
         }
         path.with_suffix(".timing.json").write_text(json.dumps(timing), encoding="utf-8")
 
