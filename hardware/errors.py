@@ -34,3 +34,7 @@ class ConfigErrors(ConfigError):
             f"{len(findings)} finding(s)", where=where, expected="none", mend="see each line below"
         )
         self.args = ("\n".join([f"{where}: {len(findings)} finding(s)", *(f"  - {f}" for f in findings)]),)
+
+
+class Refusal(ValueError):
+    """A controller refuses to answer an observation: it is reported, and no command goes out for it."""

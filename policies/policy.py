@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
+from hardware.errors import Refusal
 from hardware.robot import Observation
 from policies.card import PolicyCard
 
@@ -60,5 +61,5 @@ class Policy(Protocol):
         """
 
 
-class PolicyError(ValueError):
+class PolicyError(Refusal):
     """A policy refuses to answer; the controller reports it and sends nothing."""

@@ -182,6 +182,11 @@ class Twin(ABC):
         return self._capture_ns
 
     @property
+    def next_arrival_ns(self) -> int | None:
+        """Simulated time at which the next captured observation arrives; None: none is under way."""
+        return min((release_ns for release_ns, _ in self._in_flight), default=None)
+
+    @property
     def safe_stopped(self) -> str | None:
         """Why the robot is in its safe action, or None while it follows commands."""
         return self._safe_reason
