@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.command import Command, CommandKind, FloatArray
-from hardware.errors import ConfigError, ConfigErrors
+from hardware.errors import ConfigError
 from hardware.robot import CommandSpec, LatencyCard, Observation, RobotCard, TermSpec
+from sim.twin.checks import check_terms, ordered_values
 from sim.twin.latency import LatencyModel
 from sim.twin.trace import Trace, TraceRecorder
 
@@ -96,33 +97,7 @@ class Twin(ABC):
         Raises:
             ConfigErrors: one line for every term that the twin does not measure that way.
         """
-        where = f"robot card {self.card.name!r}"
-        findings: list[ConfigError] = []
-        for name, term in self.card.observations.items():
-            twin = measured.get(name)
-            if twin is None:
-                findings.append(
-                    ConfigError(
-                        f"the twin does not measure {name!r}",
-                        where=where,
-                        expected="terms out of " + ", ".join(measured),
-                        mend="correct the name or remove the term",
-                    )
-                )
-                continue
-            for part in ("names", "unit", "frame"):
-                have, want = getattr(term, part), getattr(twin, part)
-                if have != want:
-                    findings.append(
-                        ConfigError(
-                            f"{part} {have!r} of {name!r}",
-                            where=where,
-                            expected=repr(want),
-                            mend="write the card as the twin measures",
-                        )
-                    )
-        if findings:
-            raise ConfigErrors(findings, where=where)
+        check_terms(self.card, measured)
 
     # --- what a subclass fills in -------------------------------------------------------------
 
@@ -338,7 +313,7 @@ class Twin(ABC):
                 number that is not finite, or a time in the past.
         """
         self._need_connection("command")
-        values = self._checked(command)
+        values = ordered_values(command, self._spec, robot=self.card.name)
         if at_ns is None:
             delay_ns = self.latency.command_delay_ns()
             if delay_ns is None:
@@ -378,35 +353,6 @@ class Twin(ABC):
                 expected="an open wire",
                 mend="call connect() or use the twin as a context manager",
             )
-
-    def _checked(self, command: Command) -> FloatArray:
-        names = self._spec.names
-        values = np.asarray(command.values, dtype=np.float64)
-        if command.kind is not self._spec.kind:
-            raise ConfigError(
-                f"a command of kind {command.kind.value}",
-                where=f"twin of {self.card.name!r}",
-                expected=self._spec.kind.value,
-                mend="send the kind that the robot card offers",
-            )
-        if values.shape != (len(command.names),) or not np.isfinite(values).all():
-            raise ConfigError(
-                f"values {values.tolist()}",
-                where=f"twin of {self.card.name!r}",
-                expected=f"{len(command.names)} finite numbers, one a name",
-                mend="send commands through the command gate, which refuses these",
-            )
-        if command.names == names:
-            return values.copy()
-        if sorted(command.names) != sorted(names):
-            raise ConfigError(
-                f"elements {', '.join(command.names)}",
-                where=f"twin of {self.card.name!r}",
-                expected=", ".join(names),
-                mend="name every element of the robot card once",
-            )
-        order = {name: index for index, name in enumerate(command.names)}
-        return values[[order[name] for name in names]]
 
     def _queue(self, at_ns: int, what: FloatArray | str) -> None:
         self._order += 1
