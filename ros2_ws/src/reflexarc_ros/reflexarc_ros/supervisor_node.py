@@ -1,4 +1,8 @@
-"""supervisor_node: brings the other nodes up in order, watches their heartbeats, brings them back."""
+"""supervisor_node: brings the other nodes up in order, watches their heartbeats, brings them back.
+
+Its service `~/new_episode` begins a new episode of the robot: everybody stops acting in reverse order,
+the robot is reset (`<robot>/reset`), and everybody acts again, in order and without a past.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.clock import Clock, ClockType
+from std_srvs.srv import Trigger
 
 from reflexarc_ros import qos
 from reflexarc_ros.node import ReflexarcNode, Setting, destroy, run
@@ -25,6 +30,16 @@ _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
     State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_ACTIVATE,
 }
+
+
+@dataclass
+class _Turnover:
+    """A change of episode under way."""
+
+    # When it was asked for, steady clock, seconds.
+    began_s: float
+    # The call of the robot's reset, once nobody acts any more.
+    reset: Any = None
 
 
 @dataclass
@@ -72,6 +87,11 @@ class SupervisorNode(ReflexarcNode):
         self._by_status = {self._absolute(m.name).lstrip("/"): m for m in self._managed}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         self.create_timer(_TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        robot = self._managed[-1].name
+        self._reset = self.create_client(Trigger, f"{robot}/reset")
+        self.create_service(Trigger, "~/new_episode", self._on_new_episode)
+        self._turnover: _Turnover | None = None
+        self._episode = 0
         self._began_s = time.monotonic()
         self._ready = False
         self.health.report(DiagnosticStatus.WARN, "bringing up")
@@ -107,6 +127,9 @@ class SupervisorNode(ReflexarcNode):
         for managed in self._managed:
             self._collect(managed, now_s)
             self._check_heartbeat(managed, now_s)
+        if self._turnover is not None:
+            self._turn_over(self._turnover, now_s)
+            return
         for index, managed in enumerate(self._managed):
             if managed.state == State.PRIMARY_STATE_ACTIVE:
                 if managed.call is None and now_s >= managed.not_before_s:
@@ -121,10 +144,10 @@ class SupervisorNode(ReflexarcNode):
             if not self._ready:
                 self._ready = True
                 self.get_logger().info(f"all active after {now_s - self._began_s:.1f} s: {', '.join(active)}")
-            self.health.report(DiagnosticStatus.OK, "all active")
+            self.health.report(DiagnosticStatus.OK, "all active", episode=self._episode)
         else:
             missing = ", ".join(m.name for m in self._managed if m.name not in active)
-            self.health.report(DiagnosticStatus.WARN, f"not active: {missing}")
+            self.health.report(DiagnosticStatus.WARN, f"not active: {missing}", episode=self._episode)
 
     def _bring_up(self, managed: _Managed, now_s: float) -> None:
         if managed.call is not None or now_s < managed.not_before_s:
@@ -132,13 +155,14 @@ class SupervisorNode(ReflexarcNode):
         transition = _NEXT.get(managed.state)
         if transition is None:
             self._ask(managed, now_s)
-        elif managed.change.service_is_ready():
+        else:
+            self._change(managed, transition, now_s)
+
+    def _change(self, managed: _Managed, transition: int, now_s: float) -> None:
+        if managed.change.service_is_ready():
             request = ChangeState.Request(transition=Transition(id=transition))
-            managed.call, managed.called_s, managed.is_transition = (
-                managed.change.call_async(request),
-                now_s,
-                True,
-            )
+            managed.call, managed.called_s = managed.change.call_async(request), now_s
+            managed.is_transition = True
 
     def _ask(self, managed: _Managed, now_s: float) -> None:
         if managed.query.service_is_ready():
@@ -177,6 +201,49 @@ class SupervisorNode(ReflexarcNode):
         managed.pid, managed.state, managed.call = 0, State.PRIMARY_STATE_UNKNOWN, None
         managed.heard_s = now_s
 
+    # --- episodes ----------------------------------------------------------------------------
+
+    def _on_new_episode(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Begin a new episode; the value `episode` on /diagnostics says when it runs."""
+        if self._turnover is not None:
+            response.success, response.message = False, "a new episode is being prepared already"
+            return response
+        self._turnover = _Turnover(time.monotonic())
+        response.success, response.message = True, f"episode {self._episode + 1}"
+        return response
+
+    def _turn_over(self, turnover: _Turnover, now_s: float) -> None:
+        """One step on the way to a new episode: the robot stops first, the gate last."""
+        self.health.report(DiagnosticStatus.WARN, "preparing a new episode")
+        if now_s - turnover.began_s > _CALL_TIMEOUT_S:
+            self._end_turnover(f"no new episode within {_CALL_TIMEOUT_S:g} s")
+            return
+        for managed in reversed(self._managed):
+            if managed.call is not None:
+                return
+            if managed.state == State.PRIMARY_STATE_ACTIVE:
+                self._change(managed, Transition.TRANSITION_DEACTIVATE, now_s)
+                return
+            if managed.state == State.PRIMARY_STATE_UNKNOWN:
+                self._ask(managed, now_s)
+                return
+        if turnover.reset is None:
+            if self._reset.service_is_ready():
+                turnover.reset = self._reset.call_async(Trigger.Request())
+        elif turnover.reset.done():
+            result = turnover.reset.result()
+            if result.success:
+                self._episode += 1
+                self._end_turnover(None)
+            else:
+                self._end_turnover(f"the robot refuses a reset: {result.message}")
+
+    def _end_turnover(self, problem: str | None) -> None:
+        """Bring everybody up again, in order."""
+        self._turnover, self._ready, self._began_s = None, False, time.monotonic()
+        if problem is not None:
+            self.get_logger().error(problem)
+
     # --- stopping ----------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -184,6 +251,7 @@ class SupervisorNode(ReflexarcNode):
         for managed in self._managed:
             destroy(self, managed.change)
             destroy(self, managed.query)
+        destroy(self, self._reset)
         self._managed = []
 
 
