@@ -6,6 +6,7 @@ here when a launch file asks for them, and nowhere else.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,8 @@ def describe(system: str) -> LaunchDescription:
         KeyError: there is no such system.
         ImportError: `launch` is not installed; `reflexarc up` does not need it.
     """
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
-
     from launch import LaunchDescription
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
     declared = [
         DeclareLaunchArgument(
@@ -72,7 +72,7 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
         executable=spec.executable,
         name=spec.name,
         namespace=spec.namespace,
-        parameters=[{name: _typed(value) for name, value in spec.parameters.items()}],
+        ros_arguments=_parameter_words(spec),
         remappings=list(spec.remappings),
         respawn=spec.respawn,
         respawn_delay=_RESPAWN_DELAY_S,
@@ -82,12 +82,10 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
     )
 
 
-def _typed(value: Any) -> Any:  # noqa: ANN401, whatever a ROS parameter may be
-    """Keep a text a text: launch would read `"10"` as a number and `""` as nothing."""
-    from launch_ros.parameter_descriptions import ParameterValue
+def _parameter_words(spec: NodeSpec) -> list[str]:
+    """Give the parameters on the command line, as JSON, which is YAML: a text stays a text.
 
-    if isinstance(value, str):
-        return ParameterValue(value, value_type=str)
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return ParameterValue(value, value_type=list[str])
-    return value
+    Through `Node(parameters=…)` launch would read `"10"` as a number and `""` as nothing, and leave a
+    file in the temporary folder for every start of a node.
+    """
+    return [w for name, value in spec.parameters.items() for w in ("-p", f"{name}:={json.dumps(value)}")]
