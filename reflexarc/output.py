@@ -41,6 +41,17 @@ class Output:
         if self.json:
             print(to_json(document), flush=True)
 
+    def log(self, line: str) -> None:
+        """Print one line of progress on standard error, above the bar where there is one."""
+        if self._bars:
+            self._bars[-1].console.print(line, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    @functools.cached_property
+    def _bars(self) -> list[Any]:
+        return []
+
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
         """Show a bar on standard error while the block runs, where a person can see it.
@@ -59,7 +70,11 @@ class Output:
 
         with Bars(console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(text, total=None)
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+            self._bars.append(bars)
+            try:
+                yield lambda done, total: bars.update(task, completed=done, total=total)
+            finally:
+                self._bars.remove(bars)
 
 
 def to_json(document: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,14 +62,21 @@ def run_probe(
     """
     given = dict(os.environ if environment is None else environment)
     head = f"import json\ndef report(**values):\n    print({_MARK!r} + json.dumps(values), flush=True)\n"
+    # In a folder of its own: MuJoCo drops a log file into the one it runs in.
+    with tempfile.TemporaryDirectory(prefix="reflexarc-probe-") as folder:
+        return _run([sys.executable, "-c", head + code, *arguments], given, folder, timeout_s)
+
+
+def _run(command: Sequence[str], given: dict[str, str], folder: str, timeout_s: float) -> ProbeResult:
     process = subprocess.Popen(
-        [sys.executable, "-c", head + code, *arguments],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env=given,
+        cwd=folder,
         start_new_session=True,
     )
     try:
