@@ -209,11 +209,7 @@ def _common(arguments: Mapping[str, str], twin_card: str) -> tuple[str, str, dic
         )
     bind(load_policy_card(base_folder(folder)), card)
     is_twin = card.driver == "twin"
-    shared = {
-        "card": card_path,
-        "pace": arguments["pace"],
-        "use_sim_time": is_twin,
-    }
+    shared = {"card": card_path, "pace": arguments["pace"], "use_sim_time": is_twin}
     return str(folder), arguments["namespace"] or card.name, shared
 
 
@@ -259,7 +255,7 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **({"program": program} if program else {}),
         },
         "robot_node": {
-            **shared,
+            **_unclocked(shared),
             "rate_hz": rate_hz,
             "airframe": arguments["airframe"],
             "gust": gust,
@@ -275,9 +271,14 @@ def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     parameters: dict[str, dict[str, Any]] = {
         "gate_node": dict(shared),
         "policy_node": {**shared, "policy": policy, "seed": int(_number(arguments, "seed"))},
-        "robot_node": {**shared, **_twin_parameters(arguments)},
+        "robot_node": {**_unclocked(shared), **_twin_parameters(arguments)},
     }
     return _specs(namespace, managed, parameters)
+
+
+def _unclocked(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the node that makes the time: it does not listen to its own clock."""
+    return {**shared, "use_sim_time": False}
 
 
 def _twin_parameters(arguments: Mapping[str, str]) -> dict[str, Any]:

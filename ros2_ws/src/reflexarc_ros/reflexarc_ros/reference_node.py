@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,23 +137,21 @@ class ReferenceNode(ReflexarcNode):
             )
         )
         self._codec = ReferenceCodec()
-        self._topic = ObservationTopic(card, pacing_topic(card))
         self._publisher = self.create_publisher(
             self._codec.message_type, REFERENCE_TOPIC, qos.command(None, None)
         )
-        subscription = self.create_subscription(
-            self._topic.message_type,
-            self._topic.topic,
-            self._on_observation,
-            qos.LOCKSTEP if self.is_lockstep else qos.SENSOR,
-            raw=True,
-        )
-        self._entities = [self._publisher, subscription]
+        self._entities = [self._publisher]
+        if self.is_lockstep:
+            self._topic = ObservationTopic(card, pacing_topic(card))
+            self._entities.append(
+                self.create_subscription(
+                    self._topic.message_type, self._topic.topic, self._on_observation, qos.LOCKSTEP, raw=True
+                )
+            )
 
     def activate(self) -> None:
-        """Begin at the next observation."""
+        """Begin at the next observation (lockstep), or as soon as the ROS clock runs (real time)."""
         self._start_ns: int | None = None
-        self._latest: tuple[int, int] | None = None
         if not self.is_lockstep:
             self._loop = DeadlineLoop(_PERIOD_NS, self._on_deadline, name="reference")
             self._loop.start()
@@ -174,20 +171,22 @@ class ReferenceNode(ReflexarcNode):
         if not self.is_active:
             return
         stamp_ns, _ = self._topic.decode(raw)
-        if self._start_ns is None:
-            self._start_ns = stamp_ns
-            self.health.note(start_ns=stamp_ns)
-        self._latest = (stamp_ns, time.monotonic_ns())
-        if self.is_lockstep:
-            self._publish(stamp_ns)
+        self._begin(stamp_ns)
+        self._publish(stamp_ns)
 
     def _on_deadline(self, index: int, deadline_ns: int) -> None:
-        if self._latest is not None:
-            stamp_ns, steady_ns = self._latest
-            # On the grid of the start, so that points of successive messages coincide.
-            now_ns = stamp_ns + time.monotonic_ns() - steady_ns
-            assert self._start_ns is not None
-            self._publish(now_ns - (now_ns - self._start_ns) % _STEP_NS)
+        now_ns = self.data_now_ns()
+        if now_ns == 0:
+            return
+        start_ns = self._begin(now_ns)
+        # On the grid of the start, so that points of successive messages coincide.
+        self._publish(now_ns - (now_ns - start_ns) % _STEP_NS)
+
+    def _begin(self, now_ns: int) -> int:
+        if self._start_ns is None:
+            self._start_ns = now_ns
+            self.health.note(start_ns=now_ns)
+        return self._start_ns
 
     def _publish(self, start_ns: int) -> None:
         assert self._start_ns is not None
