@@ -105,7 +105,8 @@ class ToolSolver:
         return joints
 
     def _place(self, joints: FloatArray) -> None:
-        self._data.qpos[:5] = joints[:5]
+        # The jaw does not move the tool; left where it was, it would change the last bits.
+        self._data.qpos[:5], self._data.qpos[5] = joints[:5], 0.0
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
 

@@ -23,7 +23,7 @@ CONTROL_HZ = 25
 _RENDER_SIZE = (640, 480)
 
 
-class PickCubeEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):
+class PickCubeEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignore[misc]
     """Pick a cube up, five centimetres off the table, and hold it.
 
     An action is six joint position targets in the order of `sim.worlds.so101.JOINTS`, rad, 25 times
@@ -43,7 +43,7 @@ class PickCubeEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):
         ConfigError: an image size or duration that is not positive, or an unknown render mode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
 
     def __init__(
         self,
@@ -91,9 +91,7 @@ class PickCubeEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):
         self._world.reset(self.np_random)
         return self._observation(), self._info()
 
-    def step(
-        self, action: FloatArray
-    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+    def step(self, action: FloatArray) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Let an action act for one control period.
 
         Args:
@@ -114,7 +112,7 @@ class PickCubeEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):
         truncated = not success and self._world.time_ns >= self._duration_ns
         return self._observation(), float(success), success, truncated, self._info()
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Draw the present state as people like it.
 
         Returns:

@@ -93,6 +93,9 @@ class PickCubeWorld:
         self._cube_body = self.model.body("cube").id
         # The model's first joints are the arm's, in the order of so101.JOINTS; the cube follows.
         self._arm = slice(0, len(so101.JOINTS))
+        # Time since the beginning of the attempt, nanoseconds.
+        self.time_ns = 0
+        self._held_checks = 0
         self._lay_out(np.array(so101.HOME), np.array([0.22, 0.0]), yaw_rad=0.0)
 
     @property
@@ -190,7 +193,7 @@ class PickCubeWorld:
     @property
     def state(self) -> FloatArray:
         """The positions, for replay with the visual model: six joints, the cube's pose, shape (13,)."""
-        return self.data.qpos.copy()
+        return np.array(self.data.qpos)
 
     def _lay_out(self, joints: FloatArray, place_m: FloatArray, *, yaw_rad: float) -> None:
         mujoco.mj_resetData(self.model, self.data)
@@ -199,7 +202,6 @@ class PickCubeWorld:
         half = [np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)]
         self.data.qpos[len(so101.JOINTS) :] = [*place_m, so101.CUBE_EDGE_M / 2, *half]
         self.data.ctrl[:] = joints
-        # Time since the beginning of the attempt, nanoseconds.
         self.time_ns = 0
         self._held_checks = 0
         mujoco.mj_forward(self.model, self.data)

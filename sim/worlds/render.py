@@ -221,7 +221,7 @@ def choose_backend(environment: Mapping[str, str], loads: Callable[[str], bool] 
     )
 
 
-def _create_gl_context(width: int, height: int) -> Any:
+def _create_gl_context(width: int, height: int) -> Any:  # noqa: ANN401
     backend = choose_backend(os.environ)
     # Any failure of the vendor's library ends here: it raises a dozen different kinds.
     try:

@@ -28,6 +28,8 @@ CUBE_EDGE_M = 0.028
 CUBE_MASS_KG = 0.03
 # The cameras: one looks at the arm from the front, one sits on the hand.
 CAMERAS = ("front", "wrist")
+# Their vertical fields of view, degrees.
+CAMERA_FOVY_DEG = {"front": 40.0, "wrist": 62.0}
 # The pan axis stands this far in front of base_link, and straight down the tool reaches the table
 # at these distances from it, with some joint range to spare, metres.
 PAN_AXIS_X_M = 0.0388353
@@ -190,6 +192,21 @@ def joint_ranges(model: mujoco.MjModel) -> NDArray[np.float64]:
     return np.array([model.joint(name).range for name in JOINTS])
 
 
+def urdf() -> str:
+    """Describe the arm for RViz, Foxglove and robot_state_publisher.
+
+    Returns:
+        The wheel's URDF document: links `base_link` to `moving_jaw_so101_v1_link`, the joints of
+        `JOINTS`; meshes as file:// addresses on this machine.
+
+    Raises:
+        ConfigError: the wheel with the arm is not installed.
+    """
+    folder = asset_path().parent
+    text = (folder / "so101_new_calib.urdf").read_text(encoding="utf-8")
+    return text.replace('filename="assets/', f'filename="{(folder / "assets").as_uri()}/')
+
+
 def servo_lag_s() -> tuple[float, float]:
     """How far the position servos lag behind a steady ramp.
 
@@ -321,14 +338,20 @@ def _look_at(eye: tuple[float, ...], target: tuple[float, ...], up: tuple[float,
 
 
 def _add_cameras(spec: mujoco.MjSpec) -> None:
-    eye = (0.54, -0.30, 0.36)
+    eye = (0.60, -0.34, 0.42)
     spec.worldbody.add_camera(
-        name="front", pos=eye, quat=_look_at(eye, (0.12, -0.015, 0.085), (0.0, 0.0, 1.0)), fovy=40.0
+        name="front",
+        pos=eye,
+        quat=_look_at(eye, (0.14, -0.02, 0.075), (0.0, 0.0, 1.0)),
+        fovy=CAMERA_FOVY_DEG["front"],
     )
     # On the side of the palm, looking at the finger tips.
     eye = (-0.004, 0.062, -0.012)
     spec.body("gripper").add_camera(
-        name="wrist", pos=eye, quat=_look_at(eye, (0.006, 0.0, -0.095), (0.0, 1.0, 0.0)), fovy=62.0
+        name="wrist",
+        pos=eye,
+        quat=_look_at(eye, (0.006, 0.0, -0.095), (0.0, 1.0, 0.0)),
+        fovy=CAMERA_FOVY_DEG["wrist"],
     )
 
 

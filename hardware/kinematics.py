@@ -1,0 +1,134 @@
+"""Forward kinematics of a serial chain, as a robot card describes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hardware.command import FloatArray
+from hardware.errors import ConfigError
+from hardware.frames import rotation_matrix
+from hardware.robot import JointFrame, RobotCard
+
+_TOLERANCE = 1e-3
+
+
+class SerialChain:
+    """A chain of revolute joints from the base to the tool.
+
+    Args:
+        frames: the joints in order from the base, each seen from its parent, then fixed offsets
+            (without a name), the last of which is the tool.
+        names: the elements of a posture, in its order; those that are not in the chain do not move
+            the tool (a gripper).
+
+    Raises:
+        ConfigError: the chain is empty, a joint of it is not among the names or comes twice, or a
+            frame has a quaternion or an axis that is not of unit length.
+    """
+
+    def __init__(self, frames: Sequence[JointFrame], names: Sequence[str]) -> None:
+        """Prepare the constant parts of the transforms."""
+        where = "kinematics"
+        if not frames:
+            raise ConfigError(
+                "no joint",
+                where=where,
+                expected="the joints from the base to the tool",
+                mend="add the kinematic chain to the card",
+            )
+        joints = [frame.name for frame in frames if frame.name]
+        unknown = sorted(set(joints) - set(names))
+        if unknown or len(set(joints)) < len(joints):
+            raise ConfigError(
+                "unknown joints " + ", ".join(unknown) if unknown else "a joint comes twice",
+                where=where,
+                expected="each joint once, out of " + ", ".join(names),
+                mend="correct the names in the chain",
+            )
+        self.names = tuple(names)
+        self._links = [_Link(frame, list(names)) for frame in frames]
+
+    def tool_positions(self, postures: FloatArray) -> FloatArray:
+        """Find the tool.
+
+        Args:
+            postures: shape (N, D), rad, in the order of `names`.
+
+        Returns:
+            Shape (N, 3), metres, in the base frame.
+        """
+        postures = np.asarray(postures, dtype=np.float64)
+        point: FloatArray = np.zeros((len(postures), 3))
+        for link in reversed(self._links):
+            point = link.origin + link.turn(point, postures)
+        return point
+
+    def tool_rotations(self, postures: FloatArray) -> FloatArray:
+        """Find how the tool is turned.
+
+        Args:
+            postures: shape (N, D), rad, in the order of `names`.
+
+        Returns:
+            Shape (N, 3, 3); columns are the tool's axes in the base frame.
+        """
+        postures = np.asarray(postures, dtype=np.float64)
+        axes = [np.tile(axis, (len(postures), 1)) for axis in np.eye(3)]
+        for link in reversed(self._links):
+            axes = [link.turn(axis, postures) for axis in axes]
+        return np.stack(axes, axis=-1)
+
+
+class _Link:
+    # Rodrigues: fixed @ (1 + sin(q) k + (1 - cos(q)) k^2) = rest + sin(q) sine + cos(q) cosine.
+    def __init__(self, frame: JointFrame, names: list[str]) -> None:
+        for what, numbers, count in (
+            ("origin_m", frame.origin_m, 3),
+            ("orientation_wxyz", frame.orientation_wxyz, 4),
+            ("axis", frame.axis, 3),
+        ):
+            unit = what == "origin_m" or abs(math.hypot(*numbers) - 1.0) < _TOLERANCE
+            if len(numbers) != count or not all(map(math.isfinite, numbers)) or not unit:
+                raise ConfigError(
+                    f"{what} of {frame.name or 'the tool'} is {tuple(numbers)}",
+                    where="kinematics",
+                    expected=f"{count} finite numbers" + ("" if what == "origin_m" else ", of unit length"),
+                    mend=f"correct {what}",
+                )
+        self.origin = np.array(frame.origin_m, dtype=np.float64)
+        quaternion = np.array(frame.orientation_wxyz, dtype=np.float64)
+        fixed = rotation_matrix(quaternion / np.linalg.norm(quaternion))
+        x, y, z = np.array(frame.axis, dtype=np.float64) / np.linalg.norm(frame.axis)
+        k = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+        self._index = names.index(frame.name) if frame.name else None
+        self._fixed = fixed.T
+        self._rest, self._sine, self._cosine = (fixed + fixed @ k @ k).T, (fixed @ k).T, (-fixed @ k @ k).T
+
+    def turn(self, vectors: FloatArray, postures: FloatArray) -> FloatArray:
+        """From the joint's frame into its parent's, without the offset; shape (N, 3)."""
+        if self._index is None:
+            return np.asarray(vectors @ self._fixed)
+        angle = postures[:, self._index, None]
+        turned = vectors @ self._rest
+        turned += np.sin(angle) * (vectors @ self._sine)
+        turned += np.cos(angle) * (vectors @ self._cosine)
+        return np.asarray(turned)
+
+
+def tool_positions(card: RobotCard, names: Sequence[str]) -> Callable[[FloatArray], FloatArray]:
+    """Give the forward kinematics of a card as a function, for the command gate.
+
+    Args:
+        card: a robot card with a kinematic chain.
+        names: the joints of a posture, in its order.
+
+    Returns:
+        From postures (N, D), rad, to tool positions (N, 3), metres, in the base frame.
+
+    Raises:
+        ConfigError: the card has no chain, or one that does not fit the names.
+    """
+    return SerialChain(card.kinematics, names).tool_positions
