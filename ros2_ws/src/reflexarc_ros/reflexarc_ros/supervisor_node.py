@@ -24,7 +24,10 @@ from reflexarc_ros import qos
 from reflexarc_ros.node import ReflexarcNode, Setting, destroy, run
 
 _TICK_S = 0.05
-_CALL_TIMEOUT_S = 15.0
+# How long to wait for an answer. One that a node sends before it has found its asker is lost (a process
+# that has just been started anew does that): then the state is asked for again, and what it says counts.
+_ASK_TIMEOUT_S, _TRANSITION_TIMEOUT_S = 0.5, 3.0
+_TURNOVER_TIMEOUT_S = 15.0
 _RETRY_S = 0.5
 _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
@@ -173,7 +176,8 @@ class SupervisorNode(ReflexarcNode):
         if managed.call is None:
             return
         if not managed.call.done():
-            if now_s - managed.called_s > _CALL_TIMEOUT_S:
+            limit_s = _TRANSITION_TIMEOUT_S if managed.is_transition else _ASK_TIMEOUT_S
+            if now_s - managed.called_s > limit_s:
                 managed.call, managed.state = None, State.PRIMARY_STATE_UNKNOWN
             return
         result, managed.call = managed.call.result(), None
@@ -215,8 +219,8 @@ class SupervisorNode(ReflexarcNode):
     def _turn_over(self, turnover: _Turnover, now_s: float) -> None:
         """One step on the way to a new episode: the robot stops first, the gate last."""
         self.health.report(DiagnosticStatus.WARN, "preparing a new episode")
-        if now_s - turnover.began_s > _CALL_TIMEOUT_S:
-            self._end_turnover(f"no new episode within {_CALL_TIMEOUT_S:g} s")
+        if now_s - turnover.began_s > _TURNOVER_TIMEOUT_S:
+            self._end_turnover(f"no new episode within {_TURNOVER_TIMEOUT_S:g} s")
             return
         for managed in reversed(self._managed):
             if managed.call is not None:
