@@ -1,12 +1,16 @@
-"""What pyproject.toml cannot say: the files that let ROS tools find this package in its prefix.
+"""What is built, for `pip install` and for `colcon build` alike; what it needs is in pyproject.toml.
 
-`pip install` and `colcon build` both run this file, so that `ros2 launch reflexarc …` works after either.
+colcon reads this file alone (a symlink install does not even have pyproject.toml in sight), and the data
+files are what lets ROS tools find the package in its prefix: `ros2 launch reflexarc …`.
 """
 
 from glob import glob
 
 from setuptools import Distribution as _Distribution
-from setuptools import setup
+from setuptools import find_packages, setup
+
+ROOMS = ("hardware", "sim", "recording", "policies", "calibration", "reflexarc")
+DATA = ("yaml", "json", "safetensors", "onnx", "npz", "xml", "html", "css", "js", "c", "h")
 
 
 class Distribution(_Distribution):
@@ -20,7 +24,15 @@ class Distribution(_Distribution):
 
 setup(
     distclass=Distribution,
+    name="reflexarc",
+    version="0.1.0",
+    python_requires=">=3.12,<3.13",
     license="Apache-2.0",
+    packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
+    package_data={"": [*(f"**/*.{kind}" for kind in DATA), "**/LICENSE*", "py.typed"]},
+    include_package_data=False,
+    zip_safe=False,
+    entry_points={"console_scripts": ["reflexarc = reflexarc.cli:main"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/reflexarc"]),
         ("share/reflexarc", ["package.xml"]),
