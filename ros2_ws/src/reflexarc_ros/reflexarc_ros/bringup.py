@@ -74,9 +74,12 @@ def environment() -> dict[str, str]:
     Returns:
         Names and values: discovery and transport stay on this machine, one thread for linear algebra.
     """
+    profiles = str(Path(__file__).parent / "config" / "fastdds.xml")
     defaults = {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(Path(__file__).parent / "config" / "fastdds.xml"),
+        # Fast DDS 2 (Jazzy) reads the one, Fast DDS 3 (Kilted) the other.
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profiles,
+        "FASTDDS_DEFAULT_PROFILES_FILE": profiles,
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "RCUTILS_COLORIZED_OUTPUT": "0",
