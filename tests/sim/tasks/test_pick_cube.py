@@ -101,6 +101,20 @@ def test_success_ends_the_episode_with_a_reward_and_a_real_bool(env):
     assert observation["cube_position"][2] > 0.05
 
 
+def test_success_in_the_last_moment_is_success_and_not_truncation():
+    expert = PickCubeExpert()
+    duration_s = 8.0
+    for _ in range(2):
+        made = gymnasium.make(NAME, duration_s=duration_s)
+        observation, _ = made.reset(seed=0)
+        over = False
+        while not over:
+            observation, _, terminated, truncated, info = made.step(expert.act(observation))
+            over = terminated or truncated
+        assert (terminated, truncated) == (True, False)
+        duration_s = info["time_s"]
+
+
 def test_doing_nothing_is_truncated_after_eight_seconds_without_success(env):
     observation, _ = env.reset(seed=0)
     hold = observation["joint_position"]

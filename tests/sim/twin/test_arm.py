@@ -168,6 +168,18 @@ def test_silence_does_not_drop_what_is_held():
     assert made.read().values["cube_position"][2] > 0.05
 
 
+def test_a_safe_stop_keeps_the_squeeze_and_holds_the_rest_near():
+    made = twin()
+    made.command(command([0.8, *HOME[1:5], -0.17]))
+    made.advance(60 * MS)
+    made.safe_stop("operator")
+    made.advance(62 * MS)
+    joints, targets = made.state[:6], made.world.targets
+    assert targets[5] == -0.17
+    assert joints[5] > 0.1
+    assert np.abs(targets[:5] - joints[:5]).max() < 0.06
+
+
 def test_a_safe_stop_acts_at_once_and_forgets_what_was_under_way():
     made = twin()
     made.command(command(HOME + 0.5), at_ns=100 * MS)

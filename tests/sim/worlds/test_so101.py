@@ -144,6 +144,13 @@ def test_a_grasped_cube_stays_in_the_jaw(model):
     data.qpos[5] = 0.17
     data.ctrl[5] = 0.0
     mujoco.mj_step(model, data, nstep=250)
+    # A pull of 5 N out of the hand, twenty times the cube's weight, for a second.
+    held = data.body("cube").xpos - data.site("tool").xpos
+    data.xfrc_applied[model.body("cube").id, :3] = 5.0 * data.site("tool").xmat.reshape(3, 3)[:, 2]
+    mujoco.mj_step(model, data, nstep=500)
+    data.xfrc_applied[:] = 0.0
+    mujoco.mj_step(model, data, nstep=250)
+    assert np.linalg.norm(data.body("cube").xpos - data.site("tool").xpos - held) < 0.003
     grasped = data.body("cube").xpos - data.site("tool").xpos
     # Five seconds, shaken at 0.3 rad and 1 Hz.
     for step in range(2500):
