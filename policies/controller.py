@@ -24,6 +24,8 @@ from policies.policy import ActContext, Policy, PolicyError
 from policies.registry import load_policy
 
 CONTROLLER_SCHEMA = "reflexarc/controller/1"
+# In a policy folder: how its chunks are to be carried out.
+CONTROLLER_FILE = "controller.yaml"
 
 
 class Steering(Protocol):
@@ -263,7 +265,8 @@ def load_controller(
     """Build a controller from its YAML file, or from a policy folder alone.
 
     Args:
-        path: a controller file, or a policy folder (its policy becomes the base, without layers).
+        path: a controller file, or a policy folder: its `controller.yaml` where it has one, else its
+            policy becomes the base, without layers.
         robot: the card of the robot to bind to.
         steady_clock: gives the steady clock in nanoseconds.
         rate_hz: how often the controller will be asked; None: as on the policy's card.
@@ -276,6 +279,8 @@ def load_controller(
         ConfigErrors: policy and robot do not fit.
     """
     path = Path(path)
+    if (path / CONTROLLER_FILE).exists():
+        path = path / CONTROLLER_FILE
     if path.is_dir():
         return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
     config = _load_config(path)

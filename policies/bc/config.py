@@ -16,7 +16,7 @@ class TrainConfig:
     # Demonstrations, an .npz file of `sim.experts`; empty: the scripted expert gives them anew.
     demonstrations: str = ""
     # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
-    episodes: int = 400
+    episodes: int = 600
     demonstration_seed: int = 1_000_000
     # Noise on what the expert executes (not on what it says), rad: its corrections are shown too.
     noise_std_rad: float = 0.008
@@ -38,12 +38,14 @@ class TrainConfig:
     horizon: int = 16
     # Steps of a chunk that are carried out before the next one is asked for.
     execute: int = 4
-    # How often the controller acts between chunks, by interpolation, Hz.
+    # How often the controller acts; between the steps of a chunk it interpolates, Hz.
     rate_hz: float = 50.0
+    # Cross-fade from one chunk to the next, seconds.
+    blend_s: float = 0.08
     # Widths of the hidden layers.
     hidden: tuple[int, ...] = (160, 160, 160)
     # Gradient steps, if nothing ends the training before.
-    steps: int = 30_000
+    steps: int = 12_000
     # Training pairs a gradient step.
     batch_size: int = 256
     # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
@@ -55,9 +57,9 @@ class TrainConfig:
     # Share of the demonstrations that is held out for the validation loss.
     validation_share: float = 0.1
     # Gradient steps between two evaluations.
-    evaluate_every: int = 3_000
+    evaluate_every: int = 2_400
     # Roll-outs an evaluation; the most successful weights are kept. 0: the validation loss chooses alone.
-    rollouts: int = 20
+    rollouts: int = 50
     # Seed of the first roll-out; the others follow. Demonstrations and final tests use other ranges.
     rollout_seed: int = 900_000
     # Evaluations without a better one that end the training.
@@ -95,7 +97,7 @@ class TrainConfig:
         for name in ("validation_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise _out_of_range(name, getattr(self, name), "a share, at least 0 and below 1")
-        for name in ("rollouts", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
+        for name in ("rollouts", "blend_s", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
             if not getattr(self, name) >= 0:
                 raise _out_of_range(name, getattr(self, name), "zero or a positive number")
         if not self.hidden or min(self.hidden) < 1:

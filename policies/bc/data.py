@@ -9,8 +9,8 @@ import numpy as np
 
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
-from policies.card import PolicyTerm
 from policies.bc.network import Float32Array, IndexArray, feature_indices, features
+from policies.card import PolicyTerm
 
 # Deviations below these are not worth a scale of their own: noise on a number that does not vary
 # would be blown up. In the number's own unit (rad, m, ...), for features and for action offsets.

@@ -23,7 +23,8 @@ class Evaluation:
 
     # Gradient steps so far.
     step: int
-    # Mean absolute error in standard deviations of the demonstrations: recent batches, held-out episodes.
+    # Mean absolute error in standard deviations of the demonstrations: of the batches since the last
+    # evaluation, and of the averaged weights on the held-out episodes.
     training_loss: float
     validation_loss: float
     # Roll-outs that succeeded, of how many.
@@ -100,7 +101,8 @@ def fit(
     random = np.random.default_rng((config.seed, 1))
     history: list[Evaluation] = []
     best: tuple[Evaluation, BcModule] | None = None
-    stale, recent = 0, 0.0
+    recent: list[float] = []
+    stale = 0
     for step in range(1, config.steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(step / config.steps)
@@ -110,13 +112,16 @@ def fit(
         loss.backward()
         optimiser.step()
         _average(averaged, module, decay=min(config.average_decay, step / (step + 10)))
-        recent += 0.01 * (loss.item() - recent) if step > 1 else loss.item()
+        recent.append(loss.item())
         if step % config.evaluate_every and step != config.steps:
             continue
         with torch.inference_mode():
             missed = float((averaged.normalised(held_out[0]) - held_out[1]).abs().mean())
         successes = roll_out(averaged) if roll_out is not None else 0
-        found = Evaluation(step, recent, missed, successes, config.rollouts if roll_out else 0)
+        found = Evaluation(
+            step, sum(recent) / len(recent), missed, successes, config.rollouts if roll_out else 0
+        )
+        recent.clear()
         history.append(found)
         if progress is not None:
             progress(found)

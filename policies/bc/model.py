@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.bc.data import Normalisation
 from policies.bc.network import BcWeights, Float32Array
 
 
-class BcModule(nn.Module):
+class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
     """Features, normalisation, dense layers and de-normalisation, as `policies.bc.network` says.
 
     Args:
@@ -79,8 +81,9 @@ class BcModule(nn.Module):
     def to_weights(self) -> BcWeights:
         """Copy every array out of the module."""
 
-        def array(tensor: Tensor) -> np.ndarray:
-            return tensor.detach().cpu().numpy()
+        def array(tensor: Tensor) -> NDArray[Any]:
+            copied: NDArray[Any] = tensor.detach().cpu().numpy()
+            return copied
 
         return BcWeights(
             plain=array(self.plain),

@@ -44,7 +44,8 @@ class OnnxBackend:
         """Answer one observation; see `policies.bc.network.Backend.evaluate`."""
         self._observation[:] = observation
         self._bound.run()
-        return self._action.copy()
+        action: Float32Array = self._action.copy()
+        return action
 
 
 def onnx_model(weights: BcWeights) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import Observation
 from policies.bc.data import Layout
 from policies.bc.network import Backend, BcWeights, NumpyBackend
-from policies.card import PolicyCard
+from policies.card import PolicyCard, load_policy_card
 from policies.policy import ActContext, PolicyError
 
 WEIGHTS_FILE = "model.safetensors"
@@ -29,40 +30,66 @@ class BackendName(enum.StrEnum):
     ONNX = "onnx"
 
 
+@dataclass(frozen=True)
+class BcOptions:
+    """How to run the policy."""
+
+    # The library that evaluates the network.
+    backend: BackendName = BackendName.ONNX
+
+
 class BcPolicy:
     """A policy cloned from demonstrations. Implements `policies.policy.Policy`; it has no memory.
 
     Args:
-        folder: the policy folder.
-        card: its card, as `policies.card.load_policy_card` gives it.
-        backend: the library that evaluates the network: numpy, torch or onnx.
+        card: the policy's card.
+        weights: the network's arrays, which the card must describe.
+        backend: what evaluates them.
 
     Raises:
-        ConfigError: an unknown back end, a library that cannot be loaded, or a file that the card
-            gives no hash for.
         ConfigErrors: card and weights disagree.
     """
 
-    def __init__(self, folder: Path | str, card: PolicyCard, *, backend: str = BackendName.ONNX) -> None:
-        """Load the weights and check the card against them."""
-        self.card = card
-        folder = Path(folder)
-        name = _backend_name(backend)
-        for file in (WEIGHTS_FILE, *((ONNX_FILE,) if name is BackendName.ONNX else ())):
-            if file not in card.files:
-                raise ConfigError(
-                    f"the card gives no SHA-256 for {file!r}",
-                    where=f"{folder / 'card.yaml'}: files",
-                    expected=f"{WEIGHTS_FILE}, {ONNX_FILE}",
-                    mend="train the policy again with policies.bc.train",
-                )
-        self._layout = Layout(card.observation)
-        weights = BcWeights.load(folder / WEIGHTS_FILE)
+    def __init__(self, card: PolicyCard, weights: BcWeights, backend: Backend) -> None:
+        """Check the card against the weights."""
         _check_card(card, weights)
-        self._backend = _make_backend(name, folder, weights)
+        self.card = card
+        self._layout = Layout(card.observation)
+        self._backend = backend
         self._step_ns = round(card.action.step_s * 1e9)
         # A chunk may be used until its last step is over.
         self._valid_for_s = card.action.horizon * card.action.step_s
+
+    @classmethod
+    def load(cls, folder: Path | str, options: BcOptions | None = None) -> BcPolicy:
+        """Load a policy folder and verify its hashes.
+
+        Args:
+            folder: holds `card.yaml`, `model.safetensors` and, for the ONNX back end, `model.onnx`.
+            options: how to run the policy.
+
+        Returns:
+            The policy.
+
+        Raises:
+            ConfigError: a file is missing, differs from its hash on the card or has none there, or the
+                library of the back end cannot be loaded.
+            ConfigErrors: card and weights disagree.
+        """
+        folder = Path(folder)
+        options = BcOptions() if options is None else options
+        card = load_policy_card(folder)
+        needed = {WEIGHTS_FILE} | ({ONNX_FILE} if options.backend is BackendName.ONNX else set())
+        unlisted = sorted(needed - set(card.files))
+        if unlisted:
+            raise ConfigError(
+                f"the card gives no SHA-256 for {', '.join(unlisted)}",
+                where=f"{folder / 'card.yaml'}: files",
+                expected=", ".join(sorted(needed)),
+                mend="train the policy again with policies.bc.train",
+            )
+        weights = BcWeights.load(folder / WEIGHTS_FILE)
+        return cls(card, weights, make_backend(options.backend, folder, weights))
 
     @property
     def backend(self) -> str:
@@ -127,19 +154,20 @@ class BcPolicy:
         )
 
 
-def _backend_name(name: str) -> BackendName:
-    try:
-        return BackendName(name)
-    except ValueError as error:
-        raise ConfigError(
-            f"there is no back end {name!r}",
-            where="behaviour cloning",
-            expected="one of " + ", ".join(BackendName),
-            mend="choose one of these",
-        ) from error
+def make_backend(name: BackendName, folder: Path, weights: BcWeights) -> Backend:
+    """Make a back end.
 
+    Args:
+        name: which one.
+        folder: the policy folder, for the ONNX model.
+        weights: the network's arrays, for the others.
 
-def _make_backend(name: BackendName, folder: Path, weights: BcWeights) -> Backend:
+    Returns:
+        The back end.
+
+    Raises:
+        ConfigError: its library cannot be loaded, or it refuses the model.
+    """
     if name is BackendName.NUMPY:
         return NumpyBackend(weights)
     if name is BackendName.ONNX:

@@ -17,6 +17,7 @@ import numpy as np
 
 from hardware import schema
 from hardware.cards.library import load_robot_card
+from hardware.chunk import Interpolation
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
@@ -24,10 +25,12 @@ from policies.bc.config import TrainConfig
 from policies.bc.data import Episode, Layout
 from policies.bc.fit import Evaluation, Outcome, RollOut, fit
 from policies.bc.model import BcModule
-from policies.bc.network import Backend, NumpyBackend
+from policies.bc.network import NumpyBackend
 from policies.bc.onnx_model import onnx_model
 from policies.bc.policy import ONNX_FILE, WEIGHTS_FILE
+from policies.bc.rollout import make_task, success_of
 from policies.card import POLICY_CARD_SCHEMA, PolicyAction, PolicyCard, PolicyTerm
+from policies.controller import CONTROLLER_FILE, CONTROLLER_SCHEMA, ControllerConfig, ScheduleConfig
 from sim.experts.collect import ActionNoise, collect
 from sim.experts.demonstrations import Demonstrations
 
@@ -78,8 +81,8 @@ class TrainingRecord:
 def train(config: TrainConfig, *, progress: Callable[[Evaluation], None] | None = None) -> Path:
     """Train a policy and write its folder.
 
-    The folder gets `card.yaml`, `model.safetensors`, `model.onnx`, `training.yaml` and
-    `learning_curve.csv` / `.png`. The same config gives the same weights on the same versions of the
+    The folder gets `card.yaml`, `controller.yaml`, `model.safetensors`, `model.onnx`, `training.yaml`
+    and `learning_curve.csv` / `.png`. The same config gives the same weights on the same versions of the
     libraries and the same number of threads.
 
     Args:
@@ -130,34 +133,16 @@ def train(config: TrainConfig, *, progress: Callable[[Evaluation], None] | None 
         parameters=weights.parameter_count,
         metrics=outcome.best,
     )
+    controller = ControllerConfig(
+        schema=CONTROLLER_SCHEMA,
+        base=".",
+        schedule=ScheduleConfig(blend_s=config.blend_s, interpolation=Interpolation.LINEAR),
+    )
     (folder / "card.yaml").write_text(schema.dump(card), encoding="utf-8")
+    (folder / CONTROLLER_FILE).write_text(schema.dump(controller), encoding="utf-8")
     (folder / "training.yaml").write_text(schema.dump(record), encoding="utf-8")
     _write_curve(outcome, folder)
     return folder
-
-
-def success_of(backend: Backend, environment: Any, layout: Layout, *, execute: int, seed: int) -> bool:  # noqa: ANN401
-    """Run one attempt in a Gymnasium task, chunk by chunk.
-
-    Args:
-        backend: the network.
-        environment: a task with dict observations and `info["success"]`.
-        layout: the order of the observation vector.
-        execute: steps of each chunk that are carried out.
-        seed: of the attempt.
-
-    Returns:
-        Whether it succeeded.
-    """
-    space = environment.action_space
-    observation, info = environment.reset(seed=seed)
-    while True:
-        for action in backend.evaluate(layout.vector(observation))[:execute]:
-            observation, _, terminated, truncated, info = environment.step(
-                np.clip(action.astype(np.float64), space.low, space.high)
-            )
-            if terminated or truncated:
-                return bool(info["success"])
 
 
 def _layout(robot: RobotCard, terms: Sequence[str]) -> Layout:
@@ -202,11 +187,7 @@ def _episodes(demonstrations: Demonstrations) -> list[Episode]:
 
 
 def _roll_out(config: TrainConfig, layout: Layout) -> RollOut:
-    import gymnasium
-
-    import sim.tasks  # noqa: F401  (registers the tasks)
-
-    environment = gymnasium.make(config.task)
+    environment = make_task(config.task)
 
     def count(module: BcModule) -> int:
         backend = NumpyBackend(module.to_weights())

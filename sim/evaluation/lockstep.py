@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
-from hardware.command import Command, FloatArray
+from hardware.command import Command, CommandKind, FloatArray
 from hardware.errors import ConfigError, Refusal
 from hardware.gate import CommandGate, GateAction, Verdict
+from hardware.kinematics import tool_positions
 from hardware.reference import Trajectory
-from hardware.robot import Observation
+from hardware.robot import Observation, RobotCard
 from sim.evaluation.faults import COMMAND_TOPIC, Fault, Stack
 from sim.twin.base import Twin
 
@@ -103,6 +104,26 @@ class LockstepRun:
     def interventions(self) -> int:
         """How many commands the gate changed."""
         return self.verdicts.get(GateAction.LIMITED.value, 0)
+
+
+def make_gate(card: RobotCard, interface: str | None = None) -> CommandGate:
+    """Make the command gate of a robot, with its forward kinematics where it has a workspace.
+
+    Args:
+        card: the robot's card.
+        interface: a name of `card.commands`; None: the first one.
+
+    Returns:
+        The gate, with all rules of the interface's kind.
+
+    Raises:
+        ConfigError: the card has no such interface, or a rule cannot be applied to it.
+    """
+    interface = next(iter(card.commands)) if interface is None else interface
+    spec = card.commands.get(interface)
+    moves_tool = spec is not None and spec.kind is CommandKind.JOINT_POSITION and bool(card.kinematics)
+    positions = tool_positions(card, card.commands[interface].names) if moves_tool else None
+    return CommandGate(card, interface, tool_positions=positions)
 
 
 def run_lockstep(
@@ -202,16 +223,14 @@ class _Run:
             chunk, refusal = self._ask(observation, now_ns)
         verdict, command = None, None
         if all(fault.runs_gate(now_ns) for fault in self._acting):
-            due = self._due(now_ns)
+            due: list[ActionChunk | None] = [*self._due(now_ns)]
             for arrived in due or [None]:
                 verdict = self._judge(arrived, now_ns)
                 command = self._hand_over(verdict, now_ns) or command
         else:
             self._due(now_ns)
         self._check_publishers(now_ns)
-        return Step(
-            self._index, now_ns, observation, chunk, refusal, verdict, command, twin.safe_stopped
-        )
+        return Step(self._index, now_ns, observation, chunk, refusal, verdict, command, twin.safe_stopped)
 
     def advance(self) -> None:
         """Move time on to the next observation, delivery or fault, or by one silent period."""

@@ -1,0 +1,17 @@
+"""Evaluation: lockstep runs, faults, success rates with their intervals."""
+
+from sim.evaluation.lockstep import Controller, LockstepRun, SafeStop, Step, make_gate, run_lockstep
+from sim.evaluation.statistics import Interval, bootstrap, clopper_pearson, wilson
+
+__all__ = [
+    "Controller",
+    "Interval",
+    "LockstepRun",
+    "SafeStop",
+    "Step",
+    "bootstrap",
+    "clopper_pearson",
+    "make_gate",
+    "run_lockstep",
+    "wilson",
+]

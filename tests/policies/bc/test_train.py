@@ -1,0 +1,129 @@
+"""Protects training: the loss falls, the seed decides everything, the folder is whole and can be run."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hardware.cards.library import load_robot_card
+from hardware.errors import ConfigError
+from hardware.robot import Observation
+from policies.bc.network import BcWeights, NumpyBackend
+from policies.bc.rollout import make_task, success_of
+from policies.bc.train import train
+from policies.card import load_policy_card
+from policies.controller import load_controller
+
+
+@pytest.fixture(scope="module")
+def arm():
+    return load_robot_card("so101_twin")
+
+
+def digest(folder) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_loss_falls_and_progress_is_told(small_config, tmp_path):
+    told = []
+    train(small_config(tmp_path / "p", steps=160), progress=told.append)
+    assert [evaluation.step for evaluation in told] == [40, 80, 120, 160]
+    assert told[-1].training_loss < 0.8 * told[0].training_loss
+    assert told[-1].validation_loss < 0.9 * told[0].validation_loss
+
+
+def test_the_seed_decides_everything_and_nothing_else_is_touched(small_config, folder, tmp_path):
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    np.random.seed(7)  # noqa: NPY002
+    again = train(small_config(tmp_path / "again"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert digest(again) == digest(folder)
+    assert (again / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    assert (again / "learning_curve.png").read_bytes() == (folder / "learning_curve.png").read_bytes()
+    other = train(small_config(tmp_path / "other", seed=1))
+    assert digest(other) != digest(folder)
+
+
+def test_the_folder_says_what_made_it(folder):
+    record = yaml.safe_load((folder / "training.yaml").read_text())
+    assert record["method"] == "bc"
+    assert record["command"].startswith("reflexarc train bc --out small --demonstrations demonstrations.npz")
+    assert "--hidden 24 24" in record["command"]
+    assert record["config"]["steps"] == 120
+    assert record["data"]["episodes"] == 6
+    assert len(record["data"]["sha256"]) == 64
+    assert record["data"]["training_pairs"] + record["data"]["validation_pairs"] == record["data"]["steps"]
+    assert record["versions"]["torch"].startswith("2.")
+    assert record["metrics"]["step"] in (40, 80, 120)
+    text = (folder / "training.yaml").read_text() + (folder / "card.yaml").read_text()
+    assert str(folder.parent) not in text
+    header, *rows = (folder / "learning_curve.csv").read_text().splitlines()
+    assert header == "step,training_loss,validation_loss,successes,rollouts"
+    assert len(rows) == 3
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_folder_runs_on_the_robot_that_it_was_trained_for(folder, arm):
+    card = load_policy_card(folder)
+    controller = load_controller(folder, arm, steady_clock=lambda: 0)
+    terms = {
+        "joint_position": np.array([0.0, -0.5, 0.3, 1.4, 0.0, 0.5]),
+        "joint_velocity": np.zeros(6),
+        "cube_position": np.array([0.22, 0.0, 0.014]),
+        "cube_orientation": np.array([1.0, 0.0, 0.0, 0.0]),
+    }
+    chunk = controller.act(Observation(terms, 80_000_000, 80_000_000), now_ns=80_000_000)
+    assert chunk.names == arm.commands["joints"].names
+    assert chunk.start_ns == 80_000_000
+    assert card.action.horizon == 8
+    # A cloned arm moves off from where it stands.
+    assert np.abs(chunk.values[0] - terms["joint_position"]).max() < 0.5
+
+
+def test_roll_outs_choose_the_weights(small_config, tmp_path, monkeypatch):
+    # Whatever the losses say, the second evaluation is the only one that succeeds.
+    counts = iter([0, 1, 0])
+    monkeypatch.setattr("policies.bc.train.success_of", lambda *a, **k: bool(next(counts)))
+    folder = train(small_config(tmp_path / "p", rollouts=1))
+    assert yaml.safe_load((folder / "training.yaml").read_text())["metrics"]["step"] == 80
+
+
+def test_training_ends_early_without_a_better_evaluation(small_config, tmp_path, monkeypatch):
+    counts = iter([1, 0, 0, 0, 0])
+    monkeypatch.setattr("policies.bc.train.success_of", lambda *a, **k: bool(next(counts)))
+    told = []
+    train(small_config(tmp_path / "p", rollouts=1, steps=200, patience=2), progress=told.append)
+    assert [evaluation.step for evaluation in told] == [40, 80, 120]
+
+
+def test_a_roll_out_is_an_honest_attempt_in_the_task(folder):
+    environment = make_task("reflexarc/PickCube-v0")
+    card = load_policy_card(folder)
+    from policies.bc.data import Layout
+
+    backend = NumpyBackend(BcWeights.load(folder / "model.safetensors"))
+    # Six demonstrations teach nobody to pick up a cube.
+    assert not success_of(backend, environment, Layout(card.observation), execute=4, seed=1)
+    environment.close()
+
+
+def test_bad_settings_are_refused(small_config, tmp_path):
+    with pytest.raises(ConfigError, match="execute is 9.*at most the horizon, 8"):
+        small_config(tmp_path, execute=9)
+    with pytest.raises(ConfigError, match="steps is 0.*a positive number"):
+        small_config(tmp_path, steps=0)
+    with pytest.raises(ConfigError, match="average_decay is 1.0.*below 1"):
+        small_config(tmp_path, average_decay=1.0)
+    with pytest.raises(ConfigError, match=r"hidden is \(\).*at least one width"):
+        small_config(tmp_path, hidden=())
+    with pytest.raises(ConfigError, match="seed is -1.*zero or a positive number"):
+        small_config(tmp_path, seed=-1)
+    with pytest.raises(ConfigError, match="the robot does not measure 'smell'.*joint_position"):
+        train(small_config(tmp_path, observation=("joint_position", "smell")))
+    with pytest.raises(ConfigError, match=r"every 0.04 s.*every 0.02 s"):
+        train(small_config(tmp_path, step_s=0.02))
