@@ -383,7 +383,7 @@ def _add_scenery(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.ambient = [0.40, 0.40, 0.42]
     spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
     spec.visual.headlight.specular = [0.05, 0.05, 0.05]
-    spec.visual.quality.shadowsize = 2048
+    spec.visual.quality.shadowsize = 1024
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 20.0
     spec.add_texture(
         name="sky",
