@@ -252,11 +252,12 @@ class RobotNode(ReflexarcNode):
     def _hand_over(self, chunk: ActionChunk | int, received_ns: int, at_ns: int) -> None:
         robot = self._robot
         assert robot is not None
+        at_ns = max(at_ns, robot.now_ns)
         if isinstance(chunk, int):
             if robot.safe_stopped is None:
+                robot.advance(at_ns)
                 robot.safe_stop("the gate takes the safe action")
             return
-        at_ns = max(at_ns, robot.now_ns)
         if self._adds_latency:
             delay_ns = robot.latency.command_delay_ns()
             if delay_ns is None:
