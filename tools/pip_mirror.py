@@ -13,6 +13,8 @@ from pathlib import Path
 # Whoever set one of these, or has a uv.toml, has told uv itself where to look.
 UV_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
 
+SYSTEM_FILES = (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
+
 
 def uv_settings(environment: dict[str, str]) -> dict[str, str]:
     """Return the variables that make uv use pip's mirror; empty when uv is set up itself.
@@ -64,8 +66,7 @@ def _pip_files(environment: dict[str, str]) -> list[Path]:
     """Return pip's configuration files, least important first."""
     home = Path.home()
     configuration = Path(environment.get("XDG_CONFIG_HOME") or str(home / ".config"))
-    files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf")]
-    files += [home / ".pip" / "pip.conf", configuration / "pip" / "pip.conf"]
+    files = [*SYSTEM_FILES, home / ".pip" / "pip.conf", configuration / "pip" / "pip.conf"]
     named = environment.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return []
