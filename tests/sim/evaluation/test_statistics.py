@@ -76,7 +76,9 @@ def test_the_bootstrap_takes_any_statistic_and_a_seed():
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 4)])
 @pytest.mark.parametrize("interval", [wilson, clopper_pearson])
 def test_impossible_counts_are_refused(interval, successes, trials):
-    with pytest.raises(ConfigError, match=rf"{successes} successes in {trials} trials.*Expected at least one"):
+    with pytest.raises(
+        ConfigError, match=rf"{successes} successes in {trials} trials.*Expected at least one"
+    ):
         interval(successes, trials)
 
 
