@@ -63,9 +63,10 @@ class Axis:
         """Prepare limits and the tolerances that rounding needs."""
         v, a, j = (min(value, _UNLIMITED) for value in (limits.velocity, limits.acceleration, limits.jerk))
         dt = period_s
-        if v < _UNLIMITED and v / a + 2.0 * a / j > _MAX_PERIODS * dt:
+        stopping_s = v / a + a / j if v * j > a * a else 2.0 * math.sqrt(v / j)
+        if v < _UNLIMITED and stopping_s > _MAX_PERIODS * dt:
             raise ConfigError(
-                f"stopping {name!r} from full speed takes {v / a + a / j:.0f} s",
+                f"stopping {name!r} from full speed takes {stopping_s:.0f} s",
                 where="limits",
                 expected=f"less than {_MAX_PERIODS} periods of {dt:g} s",
                 mend="raise its acceleration or jerk, or lower its velocity",

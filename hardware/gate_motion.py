@@ -135,6 +135,7 @@ class MotionStage:
             takes_over: whether its source has just been given authority, which grows from here.
         """
         if takes_over:
+            self._limiter.forget_target()
             self._hold_posture, self._engaged_ns = self._limiter.position, s.steady_now_ns
         self._target, self._values, self._fresh = command, command.values.tolist(), True
         return self.move(s, new=command)
@@ -150,7 +151,7 @@ class MotionStage:
         now_ns, limiter, fresh, target = s.steady_now_ns, self._limiter, self._fresh, self._target
         assert target is not None
         if not self._pacer.due(now_ns, wait=not fresh):
-            return Verdict(GateAction.KEEP, self._in_force.command, ("pace",) if fresh else refusal)
+            return Verdict(GateAction.KEEP, self._in_force.command, ("pace", *refusal) if fresh else refusal)
         if self._pacer.since_ns(now_ns) > self._gap_ns:
             limiter.settle()
         wanted, reasons = self._wanted(now_ns)

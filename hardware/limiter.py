@@ -9,7 +9,7 @@ breaks one of them. So the limiter keeps, as its invariant, a *plan to rest* tha
 2. else along a mix of the plan in force and one that goes towards the target as hard as the limits allow.
    The dynamics are linear and the limits convex, so the largest share of the wish for which every limit
    holds is found in closed form; the workspace, which is not convex in joint space, is checked point by
-   point for falling shares;
+   point, for falling shares and then axis by axis;
 3. at share zero, along the plan in force, which was safe when it was made and still is.
 
 The wish aims at the place where the target itself would come to rest, so that a target that moves within
@@ -29,7 +29,7 @@ from hardware.command import FloatArray
 # Joint positions (N, D) to tool positions (N, 3) in the base frame, metres.
 ToolPositions = Callable[[FloatArray], FloatArray]
 
-_SHARES = (0.6, 0.3, 0.1, 0.03)
+_SHARES = (0.5, 0.2)
 
 
 class Workspace:
@@ -157,6 +157,10 @@ class MotionLimiter:
         self._locked = [True] * self._count
         self._targets = []
 
+    def forget_target(self) -> None:
+        """Expect nothing of the next target from the ones before: another source takes over."""
+        self._targets = []
+
     def brake(self) -> list[float]:
         """Move one period along the plan in force.
 
@@ -180,7 +184,7 @@ class MotionLimiter:
             the target).
         """
         dt = self._dt
-        self._targets = [*self._targets[-2:], target]
+        self._targets = [*self._targets[-3:], target]
         vs: list[float] = []
         accelerations: list[float] = []
         reach: list[float] = []
@@ -274,14 +278,18 @@ class MotionLimiter:
 
     def _target_motion(self, i: int) -> tuple[float, float]:
         """Velocity and acceleration of the target, where they keep to the limits; else it may jump: rest."""
-        if len(self._targets) < 3:
+        if len(self._targets) < 4:
             return 0.0, 0.0
         axis, dt = self._axes[i], self._dt
-        p3, p2, p1 = (target[i] for target in self._targets)
-        v1, v2 = (p1 - p2) / dt, (p2 - p3) / dt
-        a = (v1 - v2) / dt
-        if abs(v1) <= axis.v_ok and abs(v2) <= axis.v_ok and abs(a) <= axis.a_ok:
-            return v1, a
+        p4, p3, p2, p1 = (target[i] for target in self._targets)
+        v1, v2, v3 = (p1 - p2) / dt, (p2 - p3) / dt, (p3 - p4) / dt
+        a1, a2 = (v1 - v2) / dt, (v2 - v3) / dt
+        if (
+            max(abs(v1), abs(v2), abs(v3)) <= axis.v_ok
+            and max(abs(a1), abs(a2)) <= axis.a_ok
+            and abs(a1 - a2) <= axis.j_ok * dt
+        ):
+            return v1, a1
         return 0.0, 0.0
 
     def _approach(self, i: int, p: float) -> Plan:
@@ -314,7 +322,7 @@ class MotionLimiter:
         return plan if plan[0] else ([self._x[i]], [0.0])
 
     def _inside(self, wishes: list[Plan]) -> list[Plan]:
-        """Give the wishes, or the largest share of them that keeps the tool inside."""
+        """Give the wishes, or what of them keeps the tool inside: a share of all, or some of them."""
         assert self._workspace is not None
         if self._workspace.contains(_postures(wishes)):
             return wishes
@@ -323,7 +331,13 @@ class MotionLimiter:
             mixed = [mix(s, w, share) for s, w in zip(safe, wishes, strict=True)]
             if self._workspace.contains(_postures(mixed)):
                 return mixed
-        return safe
+        # Slide along the boundary: let every axis have its wish that can.
+        chosen = safe
+        for i, wish in enumerate(wishes):
+            trial = [*chosen[:i], wish, *chosen[i + 1 :]]
+            if self._workspace.contains(_postures(trial)):
+                chosen = trial
+        return chosen
 
     def _follow(self, plans: list[Plan]) -> None:
         for i, plan in enumerate(plans):
