@@ -114,6 +114,27 @@ class ArmTwin(Twin):
             ConfigError: the twin is not connected, the card has no such camera, or no OpenGL
                 library can be loaded.
         """
+        state, stamp_ns = self.camera_state(name)
+        shown = self._shown.get(name)
+        if shown is None or shown[1] != stamp_ns:
+            camera = self.card.cameras[name]
+            image = self._view.image(state, name, width=camera.width, height=camera.height)
+            image.flags.writeable = False
+            shown = self._shown[name] = (image, stamp_ns)
+        return shown
+
+    def camera_state(self, name: str) -> tuple[FloatArray, int]:
+        """What the newest image that has arrived by now shows, for those who render elsewhere.
+
+        Args:
+            name: a camera of the card.
+
+        Returns:
+            The state at capture, for `view().image`, and the capture stamp, ROS clock, nanoseconds.
+
+        Raises:
+            ConfigError: the twin is not connected, or the card has no such camera.
+        """
         self._need_connection("read_camera")
         if name not in self.card.cameras:
             raise ConfigError(
@@ -127,13 +148,12 @@ class ArmTwin(Twin):
         while len(snapshots) > 1 and snapshots[1][0] <= arrived_ns:
             snapshots.popleft()
         stamp_ns, state = snapshots[0]
-        shown = self._shown.get(name)
-        if shown is None or shown[1] != stamp_ns:
-            camera = self.card.cameras[name]
-            image = self._view.image(state, name, width=camera.width, height=camera.height)
-            image.flags.writeable = False
-            shown = self._shown[name] = (image, stamp_ns)
-        return shown
+        return state, stamp_ns
+
+    @staticmethod
+    def view() -> So101View:
+        """A view of the world of one's own, for another thread."""
+        return So101View()
 
     def disconnect(self) -> None:
         """Close the wire and the cameras; an arm that was under command takes its safe action."""

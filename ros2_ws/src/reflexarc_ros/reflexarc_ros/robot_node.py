@@ -8,22 +8,22 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk
+from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros import qos
-from reflexarc_ros.messages import ChunkCodec, image_message, observation_topics, to_time
+from reflexarc_ros.messages import ChunkCodec, observation_topics, to_time
 from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from sim.twin.base import Twin
 
@@ -79,6 +79,17 @@ def make_robot(card: RobotCard, settings: dict[str, Any], *, start_ns: int) -> T
     from sim.twin.arm import ArmTwin
 
     return ArmTwin(card, seed=settings["seed"], latency=latency, start_ns=start_ns)
+
+
+@runtime_checkable
+class HasCameras(Protocol):
+    """A robot whose cameras can be looked through."""
+
+    def camera_state(self, name: str) -> tuple[FloatArray, int]:
+        """What the camera's newest image shows, and its capture stamp in nanoseconds."""
+
+    def view(self) -> Any:  # noqa: ANN401
+        """Makes images of such states."""
 
 
 class RobotNode(ReflexarcNode):
@@ -163,7 +174,7 @@ class RobotNode(ReflexarcNode):
             self.create_timer(_RESEND_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME)),
         ]
         if self.setting("cameras"):
-            self._advertise_cameras()
+            self._advertise_cameras(self._robot)
         self._latencies_ns: list[int] = []
         self._awaited_ns = 0
         self._origin_ns = start_ns
@@ -245,7 +256,7 @@ class RobotNode(ReflexarcNode):
         self._publish(robot.read())
         self._check_publishers(deadline_ns)
         if self._cameras is not None:
-            self._cameras.offer(robot)
+            self._cameras.offer()
         if self._viewer is not None and not self._viewer.sync():
             self._viewer = None
 
@@ -342,6 +353,8 @@ class RobotNode(ReflexarcNode):
         self._asked_steady_ns = time.monotonic_ns()
         if self.is_lockstep:
             self._publish_clock(observation.stamp_ns)
+            if self._cameras is not None:
+                self._cameras.offer()
         for topic, publisher in zip(self._topics, self._outputs, strict=True):
             publisher.publish(topic.encode(observation))
 
@@ -349,25 +362,17 @@ class RobotNode(ReflexarcNode):
         self._clock_message.clock = to_time(now_ns)
         self._clock_publisher.publish(self._clock_message)
 
-    def _advertise_cameras(self) -> None:
-        from reflexarc_ros.cameras import CameraThread
+    def _advertise_cameras(self, robot: Twin) -> None:
+        from reflexarc_ros.cameras import CameraPublisher
 
-        images = {
-            name: self.create_publisher(Image, f"{name}/image", qos.SENSOR) for name in self._card.cameras
-        }
-        infos = {
-            name: self.create_publisher(CameraInfo, f"{name}/camera_info", qos.SENSOR)
-            for name in self._card.cameras
-        }
-        self._entities += [*images.values(), *infos.values()]
-
-        def publish(name: str, image: np.ndarray, stamp_ns: int) -> None:
-            spec = self._card.cameras[name]
-            message = image_message(image, stamp_ns, spec.frame)
-            images[name].publish(message)
-            infos[name].publish(camera_info(spec, message.header))
-
-        self._cameras = CameraThread(self._card, publish)
+        if not isinstance(robot, HasCameras) or not self._card.cameras:
+            raise ConfigError(
+                "the robot has no cameras",
+                where=self.get_fully_qualified_name(),
+                expected="a robot card with cameras",
+                mend="leave out cameras:=true",
+            )
+        self._cameras = CameraPublisher(self, self._card, robot, in_background=not self.is_lockstep)
 
     # --- services ----------------------------------------------------------------------------
 
@@ -431,26 +436,6 @@ def with_rate(card: RobotCard, rate_hz: float) -> RobotCard:
         observations={n: replace(s, rate_hz=rate_hz) for n, s in card.observations.items()},
         commands={n: replace(s, rate_hz=rate_hz) for n, s in card.commands.items()},
     )
-
-
-def camera_info(spec: Any, header: Any) -> CameraInfo:  # noqa: ANN401
-    """The pinhole model of a camera.
-
-    Args:
-        spec: the camera on the card.
-        header: of the image that it belongs to.
-
-    Returns:
-        The message; no distortion.
-    """
-    focal = 0.5 * spec.height / np.tan(np.deg2rad(spec.fovy_deg) / 2)
-    cx, cy = spec.width / 2, spec.height / 2
-    info = CameraInfo(header=header, width=spec.width, height=spec.height, distortion_model="plumb_bob")
-    info.d = [0.0] * 5
-    info.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return info
 
 
 def main(args: Sequence[str] | None = None) -> int:
