@@ -52,9 +52,11 @@ def run(config: UpConfig, output: Output) -> int:
         0 after a stop that was asked for, 1 when the system ended by itself.
 
     Raises:
-        ConfigError: an unknown system or argument, a card with faults, a policy that does not fit;
-            no process has started then.
+        ConfigError: an unknown system or argument, a card with faults, a policy that does not fit, an
+            rclpy that cannot load, busy ports; no process has started then.
     """
+    from reflexarc.checks import ports
+
     add_ros_package()
     bringup = importlib.import_module("reflexarc_ros.bringup")
     if config.name is None:
@@ -62,8 +64,10 @@ def run(config: UpConfig, output: Output) -> int:
         return 0
     arguments = bringup.parse_arguments(config.name, config.arguments)
     names = [spec.name for spec in bringup.nodes(config.name, arguments)]
-    # The nodes load it in processes of their own; here, before any of them starts, it gives one clear error.
+    # Nodes load rclpy and take ports in processes of their own; looked at here, before any of them starts,
+    # what is wrong gives one clear error.
     importlib.import_module("rclpy")
+    ports.require_ports(os.environ, ports.read_listeners(), ports.first_ephemeral_port())
     runner = importlib.import_module("reflexarc_ros.runner")
     log = Log(names, output, colour=shows_colour(sys.stdout))
     with stop_by_signal(), stop_by_key() as has_key:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reflexarc.checks.finding import Finding, fail, ok, warn
+from hardware.errors import ConfigError
+from reflexarc.checks.finding import Finding, Level, fail, ok, warn
 
 # The DDS port rule: base + 250 * domain + 10 + 2 * participant (discovery), + 11 (data).
 PORT_BASE, DOMAIN_STEP, DISCOVERY_OFFSET = 7400, 250, 10
@@ -16,6 +17,7 @@ PARTICIPANTS_SEARCHED = 32
 # Five nodes, a supervisor, a tool and one to spare.
 PARTICIPANTS_NEEDED = 8
 LAST_DOMAIN = 232
+_SHORTAGE = "discovery ports"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def check_ports(listeners: Sequence[Listener], domain: int) -> list[Finding]:
     if free < PARTICIPANTS_NEEDED:
         findings.append(
             fail(
-                "ports",
+                _SHORTAGE,
                 f"{PARTICIPANTS_SEARCHED - free} of the {PARTICIPANTS_SEARCHED} discovery ports of ROS domain"
                 f" {domain} (UDP {first} to {last}) are taken, by {_some(holders)}; a system needs"
                 f" {PARTICIPANTS_NEEDED}, and its nodes would not find each other.",
@@ -157,6 +159,31 @@ def check_ports(listeners: Sequence[Listener], domain: int) -> list[Finding]:
     return findings or [
         ok("ports", f"{free} discovery ports of ROS domain {domain} are free (UDP {first} on).")
     ]
+
+
+def require_ports(
+    environment: Mapping[str, str], listeners: Sequence[Listener], first_ephemeral: int
+) -> None:
+    """Refuse to start a system whose nodes could not find each other.
+
+    Args:
+        environment: the process environment.
+        listeners: the sockets that receive.
+        first_ephemeral: the lowest port that the kernel hands out to anyone.
+
+    Raises:
+        ConfigError: ROS_DOMAIN_ID is no domain, or too few of its discovery ports are free.
+    """
+    domain, findings = check_domain(environment, first_ephemeral)
+    findings += [f for f in check_ports(listeners, domain) if f.subject == _SHORTAGE]
+    for finding in findings:
+        if finding.level is Level.FAIL:
+            raise ConfigError(
+                finding.sentence.rstrip("."),
+                where="ROS_DOMAIN_ID",
+                expected=f"a domain with {PARTICIPANTS_NEEDED} free discovery ports",
+                mend=finding.mend,
+            )
 
 
 def _twice(holders: Sequence[Listener]) -> list[Finding]:

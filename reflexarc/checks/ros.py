@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ LOAD_TIMEOUT_S = 60.0
 LOOPBACK_TIMEOUT_S = 60.0
 # Two processes on one idle machine take 0.3 ms a way.
 ROUND_TRIP_WANTED_S = 0.010
+_FALLBACK_DOMAIN = 101
 
 _LOAD = """
 import sys
@@ -150,19 +152,29 @@ def probe_loopback(domain: int | None = None, *, match_s: float = 10.0) -> Probe
     """Send messages there and back between two participants, as the nodes would.
 
     Args:
-        domain: the ROS domain; None: one that depends on the process and disturbs nobody.
+        domain: the ROS domain; None: one that nobody here uses.
         match_s: how long they may take to find each other.
 
     Returns:
         How it ended.
     """
-    process = os.getpid()
-    return run_probe(
-        _LOOPBACK,
-        timeout_s=LOOPBACK_TIMEOUT_S,
-        environment=node_environment(),
-        arguments=[str(60 + process % 40 if domain is None else domain), f"doctor_{process}", str(match_s)],
-    )
+    environment = node_environment()
+    with contextlib.ExitStack() as stack:
+        if domain is None:
+            # Importable once node_environment() has looked for it; without it, nobody claims domains.
+            with contextlib.suppress(ModuleNotFoundError):
+                claim = importlib.import_module("reflexarc_ros.domain").OwnDomain()
+                domain = stack.enter_context(claim).id
+        return run_probe(
+            _LOOPBACK,
+            timeout_s=LOOPBACK_TIMEOUT_S,
+            environment=environment,
+            arguments=[
+                str(_FALLBACK_DOMAIN if domain is None else domain),
+                f"doctor_{os.getpid()}",
+                str(match_s),
+            ],
+        )
 
 
 def check_loopback(probe: Callable[[], ProbeResult] = probe_loopback) -> list[Finding]:

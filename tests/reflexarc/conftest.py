@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from reflexarc_ros.domain import OwnDomain
 
 from reflexarc.checks.finding import Finding, Level
 
@@ -93,3 +94,10 @@ def hold() -> Iterator[Callable[..., socket.socket]]:
             return taken
 
         yield take
+
+
+@pytest.fixture
+def domain() -> Iterator[int]:
+    """A ROS domain that no other test on this machine uses."""
+    with OwnDomain() as claimed:
+        yield claimed.id

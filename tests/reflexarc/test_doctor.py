@@ -18,9 +18,6 @@ from reflexarc.doctor import CHECKS, DoctorConfig, run, run_check
 from reflexarc.imports import GUARD
 from reflexarc.output import Output
 
-# A domain of its own for the tests that hold its ports.
-DOMAIN = 91
-
 
 def test_doctor_is_green_here(run_cli):
     done = run_cli("doctor", "--json")
@@ -116,12 +113,12 @@ def test_rclpy_that_another_environment_keeps_from_loading(run_cli):
     assert fault["commands"] == [f"unset {GUARD} LD_LIBRARY_PATH"]
 
 
-def test_busy_port_is_named_with_its_holder(run_cli, hold):
-    port = ports.discovery_port(DOMAIN, 0)
+def test_busy_port_is_named_with_its_holder(run_cli, hold, domain):
+    port = ports.discovery_port(domain, 0)
     hold(port)
-    done = run_cli("doctor", "--only", "ports", "--json", env={"ROS_DOMAIN_ID": str(DOMAIN)})
+    done = run_cli("doctor", "--only", "ports", "--json", env={"ROS_DOMAIN_ID": str(domain)})
     fault = next(f for f in json.loads(done.stdout)["findings"] if f["level"] == "warn")
-    assert f"UDP port {port}, a discovery port of ROS domain {DOMAIN}, is held by" in fault["sentence"]
+    assert f"UDP port {port}, a discovery port of ROS domain {domain}, is held by" in fault["sentence"]
     assert f"(pid {os.getpid()})" in fault["sentence"]
     assert fault["mend"] == "end the process or choose another ROS_DOMAIN_ID"
 

@@ -9,12 +9,9 @@ import pytest
 from reflexarc.checks import ports
 from reflexarc.checks.finding import Level
 
-# A domain of its own for the tests that hold its ports.
-DOMAIN = 93
 
-
-def test_port_that_is_listened_on_twice(only, hold):
-    port = ports.discovery_port(DOMAIN, 5)
+def test_port_that_is_listened_on_twice(only, hold, domain):
+    port = ports.discovery_port(domain, 5)
     code = (
         "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
         "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1);"
@@ -25,7 +22,7 @@ def test_port_that_is_listened_on_twice(only, hold):
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "bound\n"
-        findings = ports.check_ports(ports.read_listeners(), DOMAIN)
+        findings = ports.check_ports(ports.read_listeners(), domain)
         other.stdin.close()
     found = only(findings, Level.FAIL)
     assert f"UDP port {port} is listened on twice, by the processes" in found.sentence

@@ -10,9 +10,6 @@ from reflexarc.checks.finding import Level
 from reflexarc.checks.probe import ProbeResult
 from reflexarc.imports import GUARD
 
-# A domain of its own for the tests that hold its ports.
-DOMAIN = 92
-
 
 def test_rclpy_that_is_not_there(tmp_path, only):
     (tmp_path / "rclpy").mkdir()
@@ -53,21 +50,21 @@ def test_distribution_sourced_beside_the_wheels(only):
     assert "ROS jazzy is sourced, and yet rclpy comes from /venv/rclpy" in found.sentence
 
 
-def test_participants_that_cannot_find_each_other(only, hold):
+def test_participants_that_cannot_find_each_other(only, hold, domain):
     # Localhost discovery looks for 32 participants; with all of their ports taken, ours come to lie beyond.
     for number in range(40):
-        hold(ports.discovery_port(DOMAIN, number))
-        hold(ports.discovery_port(DOMAIN, number) + 1)
-    result = ros.probe_loopback(DOMAIN, match_s=1.5)
+        hold(ports.discovery_port(domain, number))
+        hold(ports.discovery_port(domain, number) + 1)
+    result = ros.probe_loopback(domain, match_s=1.5)
     found = only(ros.check_loopback(lambda: result), Level.FAIL)
-    ports_found = only(ports.check_ports(ports.read_listeners(), DOMAIN), Level.FAIL)
+    ports_found = only(ports.check_ports(ports.read_listeners(), domain), Level.FAIL)
     assert found.sentence.startswith("Two participants on this machine did not find each other in")
     assert "free the discovery ports" in found.mend
     # The other check names the cause.
-    assert f"32 of the 32 discovery ports of ROS domain {DOMAIN}" in ports_found.sentence
+    assert f"32 of the 32 discovery ports of ROS domain {domain}" in ports_found.sentence
     assert f"(pid {os.getpid()})" in ports_found.sentence
     assert ports_found.mend == "end these processes or choose another ROS_DOMAIN_ID"
-    assert ports_found.commands == (f"export ROS_DOMAIN_ID={DOMAIN + 1}",)
+    assert ports_found.commands == (f"export ROS_DOMAIN_ID={domain + 1}",)
 
 
 @pytest.mark.parametrize(

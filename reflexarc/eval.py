@@ -1,0 +1,312 @@
+"""`reflexarc eval`: let a policy act in the twin, in lockstep and through the gate, and count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from reflexarc.commands import Command, Example
+from reflexarc.output import Output, to_json
+
+if TYPE_CHECKING:
+    from hardware.robot import LatencyCard, RobotCard
+    from policies.controller import Controller
+    from sim.evaluation.arm import ArmEpisode, ArmReport
+    from sim.evaluation.lockstep import Step
+    from sim.evaluation.quadrotor import QuadrotorReport
+
+_POLICIES = Path(__file__).parents[1] / "policies"
+
+
+@dataclass(frozen=True)
+class ArmEval:
+    """What to evaluate."""
+
+    # A policy that comes with Reflexarc (METHOD/NAME), a policy folder or a controller file.
+    policy: Annotated[str, tyro.conf.Positional] = "bc/pick_cube"
+    # The name or path of the robot card.
+    robot: str = "so101_twin"
+    # Attempts, one a seed.
+    episodes: int = 100
+    # Seed of the first attempt; the next has one more.
+    first_seed: int = 0
+    # Latency that the twin adds: none, or as on the robot card.
+    latency: Literal["none", "card"] = "none"
+    # When an attempt without success ends, seconds of simulated time.
+    duration_s: float = 8.0
+    # Exit with 1 when a smaller share of the attempts succeeds.
+    require: float | None = None
+    # Also write the result, JSON, to this file.
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class QuadrotorEval:
+    """What to evaluate."""
+
+    # A policy that comes with Reflexarc (METHOD/NAME), a policy folder or a controller file.
+    policy: Annotated[str, tyro.conf.Positional] = "raptor/published"
+    # The name or path of the robot card.
+    robot: str = "quadrotor_twin"
+    # The airframe of the twin; none: the one on the card.
+    airframe: str | None = None
+    # Figure eights to fly: the time for one loop of each, seconds.
+    periods_s: tuple[float, ...] = (10.0, 5.5)
+    # Starts from displaced, tilted and turning states, one a seed.
+    episodes: int = 20
+    # Seed of the first start; the next has one more.
+    first_seed: int = 0
+    # Latency that the twin adds: none, or as on the robot card.
+    latency: Literal["none", "card"] = "none"
+    # Exit with 1 when the hover error (RMS of the last 5 s) is larger, metres.
+    require_hover_m: float | None = None
+    # Exit with 1 when a smaller share of the starts is recovered from.
+    require: float | None = None
+    # Also write the result, JSON, to this file.
+    out: Path | None = None
+
+
+COMMANDS: Mapping[str, Command] = {
+    "arm": Command(
+        summary="How often an arm's policy picks up the cube, with a confidence interval.",
+        config="reflexarc.eval:ArmEval",
+        run="reflexarc.eval:evaluate_arm_policy",
+        examples=(
+            Example("reflexarc eval arm", "the policy that comes with Reflexarc, 100 seeds"),
+            Example(
+                "reflexarc eval arm /tmp/mine --episodes 20 --latency card",
+                "another policy folder, with the latency of the robot card",
+            ),
+            Example(
+                "reflexarc eval arm --require 0.95 --json --out arm.json",
+                "for a script: exit code 1 below 95 %",
+            ),
+        ),
+        details="Lockstep in one process, through the command gate: the same seeds give the same result.",
+    ),
+    "quadrotor": Command(
+        summary="How well a quadrotor's policy hovers, follows figure eights and recovers.",
+        config="reflexarc.eval:QuadrotorEval",
+        run="reflexarc.eval:evaluate_quadrotor_policy",
+        examples=(
+            Example("reflexarc eval quadrotor", "the published RAPTOR policy on the card's airframe"),
+            Example(
+                "reflexarc eval quadrotor --airframe crazyflie --periods-s 5.5 --episodes 0",
+                "another airframe, one figure eight, no recoveries",
+            ),
+            Example(
+                "reflexarc eval quadrotor --require-hover-m 0.05 --json",
+                "for a script: exit code 1 when it hovers worse than 5 cm",
+            ),
+        ),
+        details="Lockstep in one process, through the command gate: the same seeds give the same result.",
+    ),
+}
+
+
+def evaluate_arm_policy(config: ArmEval, output: Output) -> int:
+    """Evaluate an arm's policy.
+
+    Args:
+        config: what to evaluate.
+        output: where progress and result go.
+
+    Returns:
+        0; 1 when less succeeds than required.
+
+    Raises:
+        ConfigError: no such policy or robot, faults of one, or no attempts.
+        ConfigErrors: they do not fit each other.
+    """
+    from sim.evaluation.arm import evaluate_arm
+
+    card, path = _robot(config.robot), _policy(config.policy)
+    _check_range("episodes", config.episodes, at_least=1)
+    with output.progress("evaluating") as progress:
+        done: list[ArmEpisode] = []
+
+        def note(episode: ArmEpisode) -> None:
+            done.append(episode)
+            progress(len(done), config.episodes)
+
+        report = evaluate_arm(
+            _make_controller(path),
+            card,
+            seeds=range(config.first_seed, config.first_seed + config.episodes),
+            latency=_latency(config.latency, card),
+            duration_s=config.duration_s,
+            on_episode=note,
+        )
+    is_ok = config.require is None or report.successes >= config.require * report.episodes
+    document = {
+        "ok": is_ok,
+        "policy": str(config.policy),
+        "robot": card.name,
+        "latency": config.latency,
+        "first_seed": config.first_seed,
+        "episodes": report.episodes,
+        "successes": report.successes,
+        "wilson": report.interval,
+        "duration_s": report.duration_s,
+        "intervention_rate": report.intervention_rate,
+        "rows": [asdict(row) for row in report.rows],
+    }
+    _finish(document, config.out, output, lambda: _show_arm(report, output))
+    return 0 if is_ok else 1
+
+
+def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
+    """Evaluate a quadrotor's policy.
+
+    Args:
+        config: what to evaluate.
+        output: where progress and result go.
+
+    Returns:
+        0; 1 when it hovers worse or recovers less often than required.
+
+    Raises:
+        ConfigError: no such policy, robot or airframe, or faults of one.
+        ConfigErrors: they do not fit each other.
+    """
+    from sim.evaluation.quadrotor import evaluate_quadrotor
+
+    card, path = _robot(config.robot), _policy(config.policy)
+    _check_range("episodes", config.episodes, at_least=0)
+    with output.progress("flying") as progress:
+        runs: dict[str, None] = {}
+
+        def note(run: str, step: Step) -> None:
+            if run not in runs:
+                progress(len(runs), 1 + len(config.periods_s) + config.episodes)
+                runs[run] = None
+
+        report = evaluate_quadrotor(
+            _make_controller(path),
+            card,
+            airframe=config.airframe,
+            periods_s=config.periods_s,
+            seeds=range(config.first_seed, config.first_seed + config.episodes),
+            latency=_latency(config.latency, card),
+            on_step=note,
+        )
+    is_ok = (config.require_hover_m is None or report.hover_error_m <= config.require_hover_m) and (
+        config.require is None or report.successes >= config.require * report.episodes
+    )
+    document = {
+        "ok": is_ok,
+        "policy": str(config.policy),
+        "robot": card.name,
+        "airframe": report.airframe,
+        "latency": config.latency,
+        "first_seed": config.first_seed,
+        "hover_error_m": report.hover_error_m,
+        "figure_eights": [asdict(result) for result in report.figure_eights],
+        "episodes": report.episodes,
+        "successes": report.successes,
+        "wilson": report.interval,
+        "interventions": report.interventions,
+        "rows": [asdict(row) for row in report.rows],
+    }
+    _finish(document, config.out, output, lambda: _show_quadrotor(report, output))
+    return 0 if is_ok else 1
+
+
+def _robot(name: str) -> RobotCard:
+    from hardware.cards import load_robot_card
+
+    return load_robot_card(name)
+
+
+def _policy(name: str) -> Path:
+    path = Path(name)
+    for candidate in (path, _POLICIES / path):
+        if candidate.exists():
+            return candidate
+    from hardware.errors import ConfigError
+
+    known = sorted(str(card.parent.relative_to(_POLICIES)) for card in _POLICIES.glob("*/*/card.yaml"))
+    raise ConfigError(
+        f"there is no policy {name!r}",
+        where="reflexarc eval",
+        expected="a policy folder, a controller file, or one of " + (", ".join(known) or "none"),
+        mend="correct the name, or train one with `reflexarc train`",
+    )
+
+
+def _make_controller(path: Path) -> Callable[[RobotCard], Controller]:
+    from policies.controller import load_controller
+
+    return lambda card: load_controller(path, card, steady_clock=time.monotonic_ns)
+
+
+def _latency(name: str, card: RobotCard) -> LatencyCard:
+    from sim.twin.latency import NONE
+
+    return card.latency if name == "card" else NONE
+
+
+def _check_range(name: str, value: int, *, at_least: int) -> None:
+    if value < at_least:
+        from hardware.errors import ConfigError
+
+        raise ConfigError(
+            f"{name} is {value}", where="reflexarc eval", expected=f"{at_least} or more", mend="raise it"
+        )
+
+
+def _finish(document: Mapping[str, Any], out: Path | None, output: Output, show: Callable[[], None]) -> None:
+    from reflexarc.machine import describe_machine
+
+    document = {**document, "machine": describe_machine()}
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(to_json(document) + "\n", encoding="utf-8")
+    output.result(document)
+    if not output.json:
+        show()
+
+
+def _show_arm(report: ArmReport, output: Output) -> None:
+    console = output.console
+    interval = report.interval
+    failed = [str(row.seed) for row in report.rows if not row.success]
+    console.print(
+        f"[bold]{report.successes} of {report.episodes}[/bold] picked"
+        f" (95 % Wilson interval {interval.lower:.1%} to {interval.upper:.1%})"
+        + (f", in {report.duration_s:.2f} s on average" if report.successes else "")
+    )
+    console.print(f"the gate changed {report.intervention_rate:.2%} of the commands")
+    if failed:
+        console.print(f"seeds that failed: {', '.join(failed)}")
+
+
+def _show_quadrotor(report: QuadrotorReport, output: Output) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{report.airframe}, in lockstep", title_justify="left", title_style="bold")
+    for heading in ("manoeuvre", "RMSE, m", "horizontal, m", "published, m", "ratio"):
+        table.add_column(heading, justify="left" if heading == "manoeuvre" else "right")
+    table.add_row("hover, last 5 s", f"{report.hover_error_m:.4f}", "", "", "")
+    for result in report.figure_eights:
+        published = result.published_rmse_m
+        table.add_row(
+            f"figure eight, {result.period_s:g} s",
+            f"{result.rmse_m:.3f}",
+            f"{result.rmse_horizontal_m:.3f}",
+            "-" if published is None else f"{published:.3f}",
+            "-" if published is None else f"{result.rmse_m / published:.2f}",
+        )
+    output.console.print(table)
+    interval = report.interval
+    if interval is not None:
+        output.console.print(
+            f"[bold]{report.successes} of {report.episodes}[/bold] starts recovered from"
+            f" (95 % Wilson interval {interval.lower:.1%} to {interval.upper:.1%})"
+        )
+    output.console.print(f"the gate changed {report.interventions} command(s)")

@@ -1,0 +1,64 @@
+"""Protects `reflexarc export`: the committed schemas are true, policy folders can be made again."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from policies.card import load_policy_card
+from reflexarc import cli
+from reflexarc.export import schema_texts
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", schema_texts())
+def test_committed_schema_is_up_to_date(path):
+    assert (ROOT / path).read_text() == schema_texts()[path], "run `reflexarc export schema` and commit"
+
+
+@pytest.mark.parametrize(
+    ("schema", "cards"),
+    [
+        ("hardware/cards/robot-card.schema.json", "hardware/cards/*.yaml"),
+        ("policies/policy-card.schema.json", "policies/*/*/card.yaml"),
+    ],
+)
+def test_every_card_satisfies_its_schema_and_a_spoilt_one_does_not(schema, cards):
+    validator = jsonschema.Draft202012Validator(json.loads((ROOT / schema).read_text()))
+    paths = sorted(ROOT.glob(cards))
+    assert paths
+    for path in paths:
+        card = yaml.safe_load(path.read_text())
+        validator.validate(card)
+        for spoilt in (
+            {key: value for key, value in card.items() if key != "name"},
+            {**card, "unknown": 1},
+            {**card, "name": 3},
+        ):
+            with pytest.raises(jsonschema.ValidationError):
+                validator.validate(spoilt)
+
+
+def test_schemas_are_written_compared_and_written_again(tmp_path, capsys):
+    assert cli.main(["export", "schema", "--root", str(tmp_path), "--check"]) == 1
+    assert "to mend: run `reflexarc export schema` and commit the files" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert cli.main(["export", "schema", "--root", str(tmp_path)]) == 0
+    assert "policies/policy-card.schema.json: written" in capsys.readouterr().out
+    assert cli.main(["export", "schema", "--root", str(tmp_path), "--check", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert set(document["files"].values()) == {"up to date"}
+    (tmp_path / "policies" / "policy-card.schema.json").write_text("{}")
+    assert cli.main(["export", "schema", "--root", str(tmp_path), "--check"]) == 1
+
+
+def test_published_raptor_can_be_made_again(tmp_path, capsys):
+    folder = tmp_path / "raptor"
+    assert cli.main(["export", "raptor-published", str(folder), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["files"] == dict(load_policy_card(ROOT / "policies" / "raptor" / "published").files)
+    assert document["files"] == dict(load_policy_card(folder).files)
