@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 
 from hardware.command import FloatArray
@@ -16,6 +17,9 @@ from reflexarc_ros.node import ReflexarcNode, destroy
 
 if TYPE_CHECKING:
     from reflexarc_ros.robot_node import HasCameras
+
+
+_WARM_UP_S = 60.0
 
 
 class CameraPublisher:
@@ -48,8 +52,14 @@ class CameraPublisher:
         self._view: Any = None
         self._thread: threading.Thread | None = None
         if in_background:
-            self._thread = threading.Thread(target=self._run, name="cameras", daemon=True)
+            # Meshes and OpenGL are made ready before the control loop begins.
+            ready = threading.Event()
+            first = {name: robot.camera_state(name)[0] for name in card.cameras}
+            self._thread = threading.Thread(
+                target=self._run, args=(first, ready), name="cameras", daemon=True
+            )
             self._thread.start()
+            ready.wait(_WARM_UP_S)
 
     def offer(self) -> None:
         """Look whether a camera has a new image."""
@@ -75,7 +85,11 @@ class CameraPublisher:
         for publisher in (*self._images.values(), *self._infos.values()):
             destroy(self._node, publisher)
 
-    def _run(self) -> None:
+    def _run(self, first: dict[str, FloatArray], ready: threading.Event) -> None:
+        self._view = self._robot.view()
+        for name, state in first.items():
+            self._render(name, state)
+        ready.set()
         while True:
             with self._condition:
                 while self._is_open and not self._pending:
@@ -85,15 +99,18 @@ class CameraPublisher:
                 name = next(iter(self._pending))
                 state, stamp_ns = self._pending.pop(name)
             self._show(name, state, stamp_ns)
-        if self._view is not None:
-            self._view.close()
+        self._view.close()
+
+    def _render(self, name: str, state: FloatArray) -> NDArray[np.uint8]:
+        spec = self._card.cameras[name]
+        image: NDArray[np.uint8] = self._view.image(state, name, width=spec.width, height=spec.height)
+        return image
 
     def _show(self, name: str, state: FloatArray, stamp_ns: int) -> None:
         if self._view is None:
             self._view = self._robot.view()
         spec = self._card.cameras[name]
-        image = self._view.image(state, name, width=spec.width, height=spec.height)
-        message = image_message(image, stamp_ns, spec.frame)
+        message = image_message(self._render(name, state), stamp_ns, spec.frame)
         self._images[name].publish(message)
         self._infos[name].publish(camera_info(spec, message.header))
 
