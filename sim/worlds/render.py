@@ -39,15 +39,20 @@ class Quality(enum.StrEnum):
 
     # Many frames a second, for policies: no shadows, reflections, sky or multisampling.
     FAST = "fast"
+    # Thousands of frames, for films: shadows, as coarse as a film allows, and no more.
+    VIDEO = "video"
     # Few, pleasant frames, for people: shadows, reflections, sky and four samples a pixel.
     FINE = "fine"
 
 
 _FLAGS = {
     Quality.FAST: {"SHADOW": 0, "REFLECTION": 0, "SKYBOX": 1, "FOG": 0, "HAZE": 0},
+    Quality.VIDEO: {"SHADOW": 1, "REFLECTION": 0, "SKYBOX": 1, "FOG": 0, "HAZE": 0},
     Quality.FINE: {"SHADOW": 1, "REFLECTION": 1, "SKYBOX": 1, "FOG": 0, "HAZE": 0},
 }
-_SAMPLES = {Quality.FAST: 0, Quality.FINE: 4}
+_SAMPLES = {Quality.FAST: 0, Quality.VIDEO: 0, Quality.FINE: 4}
+# Edge of the shadow map in pixels, at most; what a model asks for, where nothing is said.
+_SHADOW_SIZE = {Quality.VIDEO: 1024}
 
 
 class OffscreenRenderer:
@@ -78,7 +83,7 @@ class OffscreenRenderer:
         _close_at_exit()
         _open.add(self)
         self._gl.make_current()
-        self._context = _create_render_context(model, width, height, _SAMPLES[quality])
+        self._context = _create_render_context(model, width, height, quality)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 4 * model.ngeom))
         for name, value in _FLAGS[quality].items():
@@ -235,13 +240,16 @@ def _create_gl_context(width: int, height: int) -> Any:  # noqa: ANN401
         ) from error
 
 
-def _create_render_context(model: mujoco.MjModel, width: int, height: int, samples: int) -> mujoco.MjrContext:
-    # The size and the samples of the offscreen buffer are read from the model once, right here;
-    # the model's own values are put back, because others may render it in another size.
-    size, quality = model.vis.global_, model.vis.quality
-    before = (size.offwidth, size.offheight, quality.offsamples)
-    size.offwidth, size.offheight, quality.offsamples = width, height, samples
+def _create_render_context(
+    model: mujoco.MjModel, width: int, height: int, quality: Quality
+) -> mujoco.MjrContext:
+    # The size, the samples and the shadow map of the offscreen buffer are read from the model once, right
+    # here; the model's own values are put back, because others may render it in another size.
+    size, asked = model.vis.global_, model.vis.quality
+    before = (size.offwidth, size.offheight, asked.offsamples, asked.shadowsize)
     try:
+        size.offwidth, size.offheight, asked.offsamples = width, height, _SAMPLES[quality]
+        asked.shadowsize = min(asked.shadowsize, _SHADOW_SIZE.get(quality, asked.shadowsize))
         return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
     finally:
-        size.offwidth, size.offheight, quality.offsamples = before
+        size.offwidth, size.offheight, asked.offsamples, asked.shadowsize = before
