@@ -1,0 +1,1 @@
+"""What `reflexarc demo` shows: its stages, what they measure and what they must reach."""
