@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reflexarc.commands import Command, Example, resolve
+from reflexarc.imports import add_ros_package
 from reflexarc.output import Output
 
 
@@ -28,6 +29,27 @@ class Bench:
 
 
 BENCHES: Mapping[str, Bench] = {
+    "loop": Bench(
+        module="reflexarc.benches.loop",
+        config="LoopBench",
+        function="measure",
+        description="Photon-to-motor latency over ROS 2, beside the same loop in one process.",
+        examples=(
+            Example("reflexarc bench loop", "quadrotor at 100 and 400 Hz, and the arm; two minutes"),
+            Example("reflexarc bench loop --seconds 5 --rates 100 --no-arm", "one case, quickly"),
+            Example("reflexarc bench loop --json --out loop.json", "for machines, and kept in a file"),
+        ),
+    ),
+    "faults": Bench(
+        module="reflexarc.benches.faults",
+        config="FaultsBench",
+        function="measure",
+        description="Wall time from each of twelve faults, made in flight, to the robot's safe action.",
+        examples=(
+            Example("reflexarc bench faults", "all of them, twenty times each; a quarter of an hour"),
+            Example("reflexarc bench faults --repeats 3 --faults 'policy killed'", "one of them, quickly"),
+        ),
+    ),
     "raptor": Bench(
         module="reflexarc.benches.raptor",
         config="RaptorBench",
@@ -57,6 +79,7 @@ def run_bench(name: str, config: Any, output: Output) -> int:  # noqa: ANN401
     """
     from reflexarc.benches.report import show_report, write_report
 
+    add_ros_package()
     bench = BENCHES[name]
     measure = resolve(f"{bench.module}:{bench.function}")
     with output.progress(f"bench {name}") as progress:

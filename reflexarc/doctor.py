@@ -27,6 +27,7 @@ CHECKS = (
     "wheels",
     "rclpy",
     "dds",
+    "debian",
     "rendering",
     "display",
     "cards",
@@ -118,7 +119,7 @@ def run_check(name: str, config: DoctorConfig) -> list[Finding]:
 
 def _make_check(name: str, config: DoctorConfig) -> Callable[[], Sequence[Finding]]:
     """Join a check with what it looks at on this machine."""
-    from reflexarc.checks import clocks, graphics, ports, processes, ros, shared_memory, wheels
+    from reflexarc.checks import clocks, debian, graphics, ports, processes, ros, shared_memory, wheels
     from reflexarc.checks.machine import check_machine
     from reflexarc.machine import describe_machine
 
@@ -131,6 +132,7 @@ def _make_check(name: str, config: DoctorConfig) -> Callable[[], Sequence[Findin
         "wheels": lambda: wheels.check_wheels(wheels.read_installed(), wheels.read_lock()),
         "rclpy": ros.check_rclpy,
         "dds": ros.check_loopback,
+        "debian": lambda: debian.check_packages(debian.read_packages()),
         "rendering": graphics.check_rendering,
         "display": lambda: graphics.check_display(os.environ, graphics.x_answers),
         "cards": lambda: list(_check_cards(config)),

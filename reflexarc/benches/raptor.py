@@ -51,7 +51,7 @@ def measure(config: RaptorBench, progress: Progress) -> BenchReport:
             Column("ratio", f"× {REFERENCE}"),
         ),
         rows=tuple(asdict(row) for row in rows),
-        ratios={f"{row.name} / {REFERENCE}": row.ratio for row in ours},
+        ratios={f"{REFERENCE}'s time, {row.name}": row.ratio for row in ours},
         machine=machine,
         settings={"steps": config.steps, "repeats": config.repeats},
         notes=(f"{config.repeats} repeats of {config.steps} steps, batch size 1, all contenders in each.",),

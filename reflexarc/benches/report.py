@@ -37,7 +37,7 @@ class BenchReport:
     columns: tuple[Column, ...]
     # One mapping a contender, with the columns' keys and any others.
     rows: tuple[Mapping[str, str | float | int | None], ...]
-    # What the bench is about, by name: ours over the reference, below 1 is better unless its name says else.
+    # What the bench is about: ours over the reference, by a name that reads on from «0.27 ×».
     ratios: Mapping[str, float]
     # The machine before the measurement.
     machine: Machine

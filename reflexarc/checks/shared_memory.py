@@ -33,6 +33,8 @@ class SharedMemory:
     leftovers: tuple[str, ...] = ()
     # Their size, in bytes.
     leftover_bytes: int = 0
+    # Whether running processes hold other files of Fast DDS there.
+    is_in_use: bool = False
 
 
 def read_shared_memory(root: Path = ROOT, proc: Path = Path("/proc")) -> SharedMemory:
@@ -60,6 +62,7 @@ def read_shared_memory(root: Path = ROOT, proc: Path = Path("/proc")) -> SharedM
         free_bytes=usage.f_bavail * usage.f_frsize,
         leftovers=tuple(sorted(leftovers)),
         leftover_bytes=sum(_size(root / name) for name in leftovers),
+        is_in_use=len(leftovers) < len(files),
     )
 
 
@@ -114,9 +117,15 @@ def _leftovers_finding(memory: SharedMemory) -> Finding:
             f" ({memory.leftover_bytes / 2**20:.1f} MiB) of processes that were killed, such as"
             f" {memory.leftovers[0]!r}.",
             "remove them; no running process holds them",
-            "rm -f " + " ".join(str(memory.root / name) for name in memory.leftovers),
+            _removal(memory),
         )
     return ok("leftover files", f"No killed process left a Fast DDS file in {memory.root}.")
+
+
+def _removal(memory: SharedMemory) -> str:
+    if memory.is_in_use or len(memory.leftovers) <= 4:
+        return "rm -f " + " ".join(str(memory.root / name) for name in memory.leftovers)
+    return f"rm -f {memory.root}/fastrtps_* {memory.root}/sem.fastrtps_*"
 
 
 def _base(name: str) -> str:
