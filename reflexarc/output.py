@@ -44,7 +44,7 @@ class Output:
     def log(self, line: str) -> None:
         """Print one line of progress on standard error, above the bar where there is one."""
         if self._bars:
-            self._bars[-1].console.print(line, markup=False)
+            self._bars[-1].console.print(line, markup=False, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
 

@@ -1,0 +1,144 @@
+"""Protects what is printed where: results on standard output, progress on standard error, clear errors."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hardware.command import CommandKind
+from hardware.errors import ConfigError, ConfigErrors
+from reflexarc import cli
+from reflexarc.commands import Command, Example
+from reflexarc.output import Output, error_block, shows_colour, to_json
+
+ROOT = Path(__file__).parents[2]
+ERROR = ConfigError("unit 'inch'", where="card.yaml", expected="m", mend="convert it")
+
+
+def test_error_block():
+    assert error_block(ERROR, colour=False) == (
+        "error: unit 'inch'\n  where     card.yaml\n  expected  m\n  to mend   convert it"
+    )
+    assert error_block(ERROR, colour=True).startswith("\033[1;31merror:\033[0m \033[1munit 'inch'\033[0m\n")
+    several = ConfigErrors([ERROR, ERROR], where="card.yaml")
+    assert error_block(several, colour=False) == "\n".join([error_block(ERROR, colour=False)] * 2)
+
+
+def test_colour_only_for_terminals_whose_user_wants_it(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert shows_colour(Terminal())
+    assert not shows_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not shows_colour(Terminal())
+
+
+def test_json_of_everything_that_results_hold():
+    @dataclass(frozen=True)
+    class Row:
+        kind: CommandKind
+        path: Path
+        values: np.ndarray
+
+    document = {"row": Row(CommandKind.MOTOR, Path("a/b"), np.array([1.0, np.nan])), "n": (np.int64(3), None)}
+    assert json.loads(to_json(document)) == {
+        "row": {"kind": "motor", "path": "a/b", "values": [1.0, None]},
+        "n": [3, None],
+    }
+
+
+def test_result_is_for_machines_alone(capsys):
+    Output().result({"a": 1})
+    assert capsys.readouterr().out == ""
+    output = Output(json=True)
+    output.result({"a": 1})
+    output.console.print("for people")
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"a": 1}
+    assert shown.err == "for people\n"
+
+
+def test_progress_without_a_terminal_is_silent_and_log_lines_are_not(capsys):
+    output = Output()
+    with output.progress("working") as progress:
+        progress(1, 2)
+        output.log("a [line]")
+    assert capsys.readouterr() == ("", "a [line]\n")
+
+
+PROGRAM = """
+from reflexarc.output import Output
+output = Output(json=True)
+with output.progress("working hard") as progress:
+    progress(1, 2)
+    output.log("a [line]")
+output.result({"done": True})
+"""
+
+
+def test_progress_in_a_terminal_shows_a_bar_beside_clean_json():
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    out, _ = process.communicate(timeout=60)
+    shown = b""
+    while True:
+        try:
+            data = os.read(ours, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(out) == {"done": True}
+    assert b"working hard" in shown
+    assert b"a [line]" in shown
+
+
+@dataclass(frozen=True)
+class FakeDemo:
+    """Stands for the demo's settings."""
+
+    # Where the report goes.
+    out: Path
+
+
+def run_fake_demo(config):
+    sys.stdout.write("words for people\n")
+    config.out.mkdir()
+    (config.out / "summary.json").write_text('{"arm": {"successes": 9}}')
+    return 1
+
+
+def test_demo_in_json_prints_its_summary_alone(monkeypatch, capsys, tmp_path):
+    command = Command("Demo.", f"{__name__}:FakeDemo", run_fake_demo, (Example("a", "b"), Example("c", "d")))
+    monkeypatch.setitem(cli.VERBS, "demo", command)
+    monkeypatch.setattr("reflexarc.commands.resolve", lambda target: FakeDemo)
+    assert cli.main(["demo", "--out", str(tmp_path / "r"), "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {
+        "ok": False,
+        "exit_code": 1,
+        "out": str(tmp_path / "r"),
+        "summary": {"arm": {"successes": 9}},
+    }
+    assert shown.err == "words for people\n"
