@@ -222,7 +222,9 @@ class Controller:
         chunk = self._schedule.current
         if chunk is None or len(chunk.values) == 1:
             return True
-        return stamp_ns >= chunk.start_ns + self.card.action.execute * chunk.step_ns
+        # A chunk from the future is one from before the clock was set back.
+        executed_ns = self.card.action.execute * chunk.step_ns
+        return not chunk.start_ns <= stamp_ns < chunk.start_ns + executed_ns
 
     def _plan(self, observation: Observation, now_ns: int) -> None:
         wanted = max((s.proposals for s in self._steering if self._enabled[s.name]), default=1)

@@ -18,6 +18,8 @@ from policies.bc.network import Backend, BcWeights, NumpyBackend
 from policies.card import PolicyCard, load_policy_card
 from policies.policy import ActContext, PolicyError
 
+# The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train bc`.
+PICK_CUBE = Path(__file__).parent / "pick_cube"
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 
