@@ -7,8 +7,8 @@ class Pacer:
     """Decides which calls may move a set-point.
 
     A grid of periods follows the set-points that were given out; one may come up to half a period before
-    its place on the grid, none within half a period of the one before. So evenly sent commands with up to
-    half a period of jitter all get through, and a burst does not.
+    its place on the grid, none within half a period of the one before. So commands that are sent evenly all
+    get through when the latest and the earliest are no more than half a period off, and a burst does not.
 
     Args:
         period_ns: the period, in nanoseconds.

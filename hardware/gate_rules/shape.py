@@ -101,9 +101,9 @@ def _measured_reference(b: Binding, values: list[float], s: Situation) -> list[f
         return start
     position, orientation = s.state.values.get("position"), s.state.values.get("orientation")
     for i, name in enumerate(b.spec.names):
-        if name in ("x", "y", "z") and position is not None:
+        if name in ("x", "y", "z") and position is not None and position.shape == (3,):
             start[i] = float(position["xyz".index(name)])
-        elif name == "yaw" and orientation is not None:
+        elif name == "yaw" and orientation is not None and orientation.shape == (4,):
             start[i] = yaw_of(orientation)
     range_limit(b)(start, s)
     if b.card.geofence is not None:

@@ -168,7 +168,7 @@ def geofence_of_vehicle(b: Binding) -> SituationCheck:
     def check(s: Situation) -> bool:
         nonlocal outside
         position = None if s.state is None else s.state.values.get("position")
-        if s.state_is_new and position is not None:
+        if s.state_is_new and position is not None and position.shape == (3,):
             extra = margin if outside else 0.0
             outside = not all(
                 low + extra <= x <= high - extra

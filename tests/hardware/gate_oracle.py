@@ -194,7 +194,9 @@ class Oracle:
 
     def _look(self, state):
         values = state.values
-        self.state_ok = all(name in values and values[name].shape == shape for name, shape in self.shapes.items())
+        self.state_ok = all(
+            name in values and values[name].shape == shape for name, shape in self.shapes.items()
+        )
         now = [value.tolist() for value in values.values()]
         if self.state_ok and not all(map(math.isfinite, sum(now, []))):
             self.state_ok = False
@@ -331,11 +333,7 @@ class Oracle:
                 return "a hold without a set-point"
             self.adrift = True
             return None
-        new_hold = (
-            action is GateAction.SAFE
-            and sent is not self.sent
-            and sent.source == GATE_SOURCE
-        )
+        new_hold = action is GateAction.SAFE and sent is not self.sent and sent.source == GATE_SOURCE
         if action in (GateAction.KEEP, GateAction.SAFE) and not new_hold:
             if good is not None and action is GateAction.KEEP and verdict.reasons == ("pace",):
                 wrong = self._takes_over(good.source, steady)
@@ -367,7 +365,9 @@ class Oracle:
         return wrong
 
     def _accept(self, good, steady):
-        values = [min(max(x, a), b) for x, a, b in zip(good.values.tolist(), self.lower, self.upper, strict=True)]
+        values = [
+            min(max(x, a), b) for x, a, b in zip(good.values.tolist(), self.lower, self.upper, strict=True)
+        ]
         if self.adrift:
             self._begin_at_measured()
         if good.source != self.holder:
@@ -381,8 +381,7 @@ class Oracle:
         term = "joint_position" if self.spec.kind is CommandKind.JOINT_POSITION else "tool_position"
         lower, upper = self._inner()
         start = [
-            min(max(x, a), b)
-            for x, a, b in zip(self.state.values[term].tolist(), lower, upper, strict=True)
+            min(max(x, a), b) for x, a, b in zip(self.state.values[term].tolist(), lower, upper, strict=True)
         ]
         self.history, self.times, self.adrift = [start] * 3, [], False
 
