@@ -127,3 +127,14 @@ def test_bad_settings_are_refused(small_config, tmp_path):
         train(small_config(tmp_path, observation=("joint_position", "smell")))
     with pytest.raises(ConfigError, match=r"every 0.04 s.*every 0.02 s"):
         train(small_config(tmp_path, step_s=0.02))
+
+
+def test_the_expert_gives_the_demonstrations_where_no_file_does(small_config, folder, tmp_path):
+    again = train(small_config(tmp_path / "p", demonstrations="", episodes=6, noise_std_rad=0.0))
+    found, expected = (
+        yaml.safe_load((path / "training.yaml").read_text())["data"] for path in (again, folder)
+    )
+    assert (found.pop("source"), expected.pop("source")) == ("sim.experts.collect", "demonstrations.npz")
+    # The file holds the same episodes: same hash, same weights.
+    assert found == expected
+    assert digest(again) == digest(folder)
