@@ -43,7 +43,7 @@ def _launch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, made)
 
     module("launch", LaunchDescription=lambda entities: entities)
-    module("launch.actions", DeclareLaunchArgument=Argument, OpaqueFunction=Remembers)
+    module("launch.actions", DeclareLaunchArgument=Argument, OpaqueFunction=Remembers, Shutdown=Remembers)
     module("launch_ros")
     module("launch_ros.actions", Node=Remembers)
 
@@ -95,11 +95,12 @@ def test_nodes_end_with_the_launcher_and_stay_on_this_machine() -> None:
 def test_a_lost_node_comes_back_and_the_system_goes_on() -> None:
     action = start("quadrotor")["policy_node"]
     assert action["respawn"]
-    action["on_exit"](SimpleNamespace(returncode=-9), SimpleNamespace(is_shutdown=False))
+    ended = SimpleNamespace(returncode=-9)
+    assert action["on_exit"](ended, SimpleNamespace(is_shutdown=False)) is None
 
 
 @pytest.mark.parametrize(
-    ("node", "code"), [("policy_node", 2), ("supervisor_node", 0), ("supervisor_node", -9)]
+    ("node", "code"), [("policy_node", 2), ("supervisor_node", 1), ("supervisor_node", -9)]
 )
 def test_what_cannot_be_mended_stops_the_system(node: str, code: int) -> None:
     action = start("quadrotor")[node]
@@ -107,9 +108,15 @@ def test_what_cannot_be_mended_stops_the_system(node: str, code: int) -> None:
         action["on_exit"](SimpleNamespace(returncode=code), SimpleNamespace(is_shutdown=False))
 
 
+def test_a_supervisor_that_was_asked_to_end_ends_the_system_in_order() -> None:
+    action = start("quadrotor")["supervisor_node"]
+    shutdown = action["on_exit"](SimpleNamespace(returncode=0), SimpleNamespace(is_shutdown=False))
+    assert shutdown.given == {"reason": "supervisor_node ended"}
+
+
 def test_an_end_that_was_asked_for_is_no_failure() -> None:
     action = start("quadrotor")["supervisor_node"]
-    action["on_exit"](SimpleNamespace(returncode=0), SimpleNamespace(is_shutdown=True))
+    assert action["on_exit"](SimpleNamespace(returncode=1), SimpleNamespace(is_shutdown=True)) is None
 
 
 def test_bad_input_stops_before_any_node_starts() -> None:

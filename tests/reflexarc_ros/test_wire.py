@@ -49,7 +49,9 @@ def test_decoding_the_second_message_takes_the_learnt_layout_and_agrees():
     rng = np.random.default_rng(0)
     for k in range(5):
         sent = observation(list(rng.normal(size=13)), stamp_ns=k * 7 + 1)
-        stamp_ns, terms = topic.decode(bytes(serialize_message(deserialize_message(topic.encode(sent), Odometry))))
+        stamp_ns, terms = topic.decode(
+            bytes(serialize_message(deserialize_message(topic.encode(sent), Odometry)))
+        )
         assert stamp_ns == sent.stamp_ns
         assert all(np.array_equal(terms[name], sent.values[name]) for name in terms)
 
@@ -71,7 +73,9 @@ def test_chunks_survive_the_wire_bit_for_bit(kind, steps):
     rng = np.random.default_rng(steps)
     codec = ChunkCodec(kind, ("a", "b", "c"))
     for start_ns in (5_000_000_001, 6_000_000_002):
-        sent = ActionChunk(kind, codec.names, rng.normal(size=(steps, 3)), start_ns, 20_000_000, 0.5, "policy")
+        sent = ActionChunk(
+            kind, codec.names, rng.normal(size=(steps, 3)), start_ns, 20_000_000, 0.5, "policy"
+        )
         got = codec.decode(codec.encode(sent), source="policy")
         assert got.names == sent.names
         assert np.array_equal(got.values, sent.values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,22 @@ class SystemRunner:
                 time.sleep(_POLL_S)
         for process in ordered:
             process.reader.join(1.0)
+        _clean_shared_memory()
+
+
+def _clean_shared_memory() -> None:
+    """Remove what killed processes left in shared memory, with Fast DDS's own tool (locks are respected)."""
+    folders = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    tool = shutil.which("fastdds", path=folders)
+    if tool is not None:
+        subprocess.run(
+            [tool, "shm", "clean"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=20.0,
+            check=False,
+        )
 
 
 def run_system(name: str, arguments: Mapping[str, str], *, on_line: OnLine) -> int:

@@ -1,0 +1,119 @@
+"""Whole systems: they come up, survive what can happen to processes and wires, and leave nothing behind."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+
+import pytest
+from reflexarc_ros.bringup import SYSTEMS, nodes, parse_arguments
+from reflexarc_ros.runner import SystemRunner
+
+from hardware import ConfigError
+from reflexarc.benches.faults import FaultsBench, measure
+
+
+def wait_for(condition, timeout_s=30.0):
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+@pytest.mark.parametrize(
+    ("system", "arguments", "text"),
+    [
+        ("submarine", {}, "there is no system 'submarine'"),
+        ("quadrotor", {"colour": "red"}, "unknown argument 'colour'"),
+        ("quadrotor", {"pace": "slow"}, "pace is 'slow'. Expected one of real_time, lockstep"),
+        ("quadrotor", {"robot": "no_such_card"}, "there is no robot card 'no_such_card'"),
+        ("quadrotor", {"policy": "raptor/none"}, "there is no policy 'raptor/none'"),
+        ("quadrotor", {"airframe": "zeppelin"}, "zeppelin"),
+        ("quadrotor", {"rate": "often"}, "rate is 'often'"),
+        ("quadrotor", {"policy": "bc/pick_cube"}, "the policy was made for a arm"),
+        ("arm", {"policy": "raptor/published"}, "the policy was made for a quadrotor"),
+        ("quadrotor", {"headless": "false"}, "there is no display for the live viewer"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_starts(monkeypatch, system, arguments, text):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(ConfigError) as raised:
+        nodes(system, arguments)
+    assert text in str(raised.value)
+    assert "To mend" in str(raised.value)
+
+
+def test_arguments_are_written_name_equals_value():
+    assert parse_arguments("quadrotor", ["robot:=twin", "rate:=400"]) == {"robot": "twin", "rate": "400"}
+    with pytest.raises(ConfigError, match="'twin' is not an argument. Expected name:=value"):
+        parse_arguments("quadrotor", ["twin"])
+
+
+def test_every_system_describes_its_arguments():
+    for system in SYSTEMS.values():
+        assert all(a.description.endswith(".") for a in system.arguments)
+        specs = nodes(system.name, {})
+        assert specs[-1].name == "supervisor_node"
+        assert specs[-1].parameters["managed"][-1] == "robot_node"
+
+
+def abandoned():
+    """Shared-memory segments of Fast DDS whose owner is gone: nobody holds their lock."""
+    found = set()
+    for name in os.listdir("/dev/shm"):
+        if name.startswith("fastrtps_") and name.endswith("_el"):
+            with contextlib.suppress(FileNotFoundError), open(f"/dev/shm/{name}") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                found.add(name)
+    return found
+
+
+@pytest.mark.ros
+def test_a_killed_policy_comes_back_and_nothing_is_left_behind(domain_id):
+    before = abandoned()
+    lines = []
+    runner = SystemRunner(
+        "quadrotor",
+        {"height": "1.5"},
+        on_line=lambda n, line: lines.append(f"[{n}] {line}"),
+        domain_id=domain_id,
+    )
+    with runner:
+        assert wait_for(lambda: any("all active" in line for line in lines)), "\n".join(lines)
+        assert wait_for(lambda: any("commands pass again" in line for line in lines)), "\n".join(lines)
+        pids = [runner.pid(spec.name) for spec in runner.specs]
+        os.kill(runner.pid("policy_node"), signal.SIGKILL)
+        assert wait_for(lambda: sum("commands pass again" in line for line in lines) >= 2), "\n".join(lines)
+        assert runner.restarts("policy_node") == 1
+        assert any("safe action" in line for line in lines)
+    assert not runner.is_running
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert not any("Traceback" in line for line in lines), "\n".join(lines)
+    assert abandoned() <= before, "shared memory was left behind"
+
+
+@pytest.mark.ros
+def test_a_stopped_process_is_killed_and_replaced(domain_id):
+    lines = []
+    with SystemRunner(
+        "quadrotor", {}, on_line=lambda n, line: lines.append(f"[{n}] {line}"), domain_id=domain_id
+    ) as runner:
+        assert wait_for(lambda: any("commands pass again" in line for line in lines)), "\n".join(lines)
+        os.kill(runner.pid("policy_node"), signal.SIGSTOP)
+        assert wait_for(lambda: runner.restarts("policy_node") == 1), "\n".join(lines)
+        assert any("has been silent" in line for line in lines)
+        assert wait_for(lambda: sum("commands pass again" in line for line in lines) >= 2), "\n".join(lines)
+
+
+@pytest.mark.ros
+def test_all_twelve_faults_over_ros_end_in_the_safe_action_and_the_vehicle_flies_again():
+    """The bench itself fails where a fault is not answered, or the vehicle does not follow again."""
+    report = measure(FaultsBench(repeats=1), lambda done, total: None)
+    assert len(report.rows) == 12
