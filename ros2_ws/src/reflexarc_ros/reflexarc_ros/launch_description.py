@@ -25,8 +25,9 @@ def describe(system: str) -> LaunchDescription:
     """Describe a system for `ros2 launch`: its declared arguments, then its nodes.
 
     Which nodes there are is worked out when the arguments are known, after `--show-args` would have
-    returned. A node that ends is started anew; the supervisor's end, or a node's refusal of its
-    parameters, ends the whole system with exit code 1.
+    returned. A node that ends is started anew. The supervisor's end is that of the whole system, and so is
+    a node's refusal of its parameters; the launch then fails, unless the supervisor had been asked to end
+    (a Ctrl-C in a terminal may reach it before it reaches the launcher).
 
     Args:
         system: a key of `bringup.SYSTEMS`.
@@ -61,11 +62,15 @@ def _start(context: LaunchContext, system: str) -> list[LaunchDescriptionEntity]
 
 def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
     """Make one process: prefixed output, respawn, and no life beyond that of the launcher."""
+    from launch.actions import Shutdown
     from launch_ros.actions import Node
 
-    def on_exit(event: Any, context: LaunchContext) -> None:  # noqa: ANN401, launch's event has no type
-        if not context.is_shutdown and (event.returncode == _BAD_INPUT or not spec.respawn):
-            raise RuntimeError(f"{spec.name} ended with exit code {event.returncode}; stopping the system")
+    def on_exit(event: Any, context: LaunchContext) -> Shutdown | None:  # noqa: ANN401, launch gives no type
+        if context.is_shutdown or (spec.respawn and event.returncode != _BAD_INPUT):
+            return None
+        if event.returncode == 0:
+            return Shutdown(reason=f"{spec.name} ended")
+        raise RuntimeError(f"{spec.name} ended with exit code {event.returncode}; stopping the system")
 
     return Node(
         package=spec.package,
