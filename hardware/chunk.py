@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hardware.command import Command, CommandKind, FloatArray
+from hardware.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,28 @@ class ActionChunk:
     source: str = "policy"
     # Further proposals of the same shape, (P, T, D), for steering to choose from.
     proposals: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what has no place in time or does not fit its names.
+
+        Raises:
+            ConfigError: the shape is not (T, D) with a step at least, or a duration is not positive.
+        """
+        shape = self.values.shape
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != len(self.names):
+            raise ConfigError(
+                f"values of shape {shape} for {len(self.names)} name(s)",
+                where=f"chunk of {self.source}",
+                expected=f"(T, {len(self.names)}) with T at least 1",
+                mend="give one row a step and one column a name",
+            )
+        if self.step_ns < 1 or not 0.0 < self.valid_for_s < math.inf:
+            raise ConfigError(
+                f"step_ns {self.step_ns}, valid_for_s {self.valid_for_s}",
+                where=f"chunk of {self.source}",
+                expected="positive and finite durations",
+                mend="give the time between steps and how long the chunk may be used",
+            )
 
     @property
     def end_ns(self) -> int:
@@ -81,12 +105,13 @@ class Interpolation(enum.StrEnum):
 class Schedule:
     """The action at any time, out of chunks that arrive late, early or not at all.
 
-    A newer chunk replaces an older one from its own start on (or from the moment it arrived, if
-    that is later: steps in the past are trimmed by time, never counted). During `blend_s` the two
-    are cross-faded linearly by time. A chunk that is no longer valid gives nothing.
+    A newer chunk replaces the older ones from its own start on (or from the moment it arrived, if
+    that is later: steps in the past are trimmed by time, never counted). From there on, during
+    `blend_s`, it is faded in linearly by time, out of whatever was given before, an unfinished fade
+    included: the action makes no step. A chunk that is no longer valid gives nothing.
 
     Args:
-        blend_s: length of the cross-fade from the old chunk to the new one, in seconds.
+        blend_s: length of the cross-fade from the old chunks to the new one, in seconds.
         interpolation: what to give between steps.
     """
 
@@ -94,9 +119,9 @@ class Schedule:
         """Start empty."""
         self._blend_ns = round(blend_s * 1e9)
         self._interpolation = interpolation
+        # Chunks in the order of the times from which they replace the ones before.
+        self._queue: list[tuple[int, ActionChunk]] = []
         self._current: ActionChunk | None = None
-        self._previous: ActionChunk | None = None
-        self._switch_ns = 0
 
     @property
     def end_ns(self) -> int | None:
@@ -114,7 +139,8 @@ class Schedule:
 
     def clear(self) -> None:
         """Forget every chunk."""
-        self._current = self._previous = None
+        self._queue.clear()
+        self._current = None
 
     def push(self, chunk: ActionChunk, *, now_ns: int) -> bool:
         """Take a new chunk.
@@ -124,14 +150,16 @@ class Schedule:
             now_ns: the ROS clock, in nanoseconds.
 
         Returns:
-            False when nothing of it lies in the future any more: it is dropped, the old one stays.
+            False when nothing of it lies in the future any more: it is dropped, the old ones stay.
         """
         if chunk.end_ns <= now_ns:
             return False
-        current = self._current
-        self._previous = current if current is not None and current.end_ns > now_ns else None
+        self._forget(now_ns)
+        switch_ns = max(now_ns, chunk.start_ns)
+        # Those that would have begun later are replaced before they begin.
+        self._queue = [entry for entry in self._queue if entry[0] < switch_ns or entry[0] <= now_ns]
+        self._queue.append((switch_ns, chunk))
         self._current = chunk
-        self._switch_ns = max(now_ns, chunk.start_ns)
         return True
 
     def sample(self, now_ns: int) -> FloatArray | None:
@@ -143,19 +171,24 @@ class Schedule:
         Returns:
             Shape (D,), or None when no chunk is valid at that time.
         """
-        if self._current is None:
-            return None
-        old = None if self._previous is None else self._value(self._previous, now_ns)
-        if now_ns < self._switch_ns and old is not None:
-            return old
-        new = self._value(self._current, now_ns)
-        if new is None or old is None or self._blend_ns == 0:
-            return new
-        alpha = (now_ns - self._switch_ns) / self._blend_ns
-        if alpha >= 1.0:
-            self._previous = None
-            return new
-        return (1.0 - alpha) * old + alpha * new
+        self._forget(now_ns)
+        given: FloatArray | None = None
+        for switch_ns, chunk in self._queue:
+            if now_ns < switch_ns:
+                break
+            value = self._value(chunk, now_ns)
+            if value is None or given is None:
+                given = value
+            else:
+                share = (now_ns - switch_ns) / self._blend_ns
+                given = (1.0 - share) * given + share * value
+        return given
+
+    def _forget(self, now_ns: int) -> None:
+        """Drop what lies before the newest chunk that is faded in wholly."""
+        faded = [i for i, (switch_ns, _) in enumerate(self._queue) if now_ns - switch_ns >= self._blend_ns]
+        if faded:
+            del self._queue[: faded[-1]]
 
     def _value(self, chunk: ActionChunk, now_ns: int) -> FloatArray | None:
         if not chunk.start_ns <= now_ns < chunk.end_ns:

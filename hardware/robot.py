@@ -47,12 +47,16 @@ class TermSpec:
             ConfigError: the unit is not one of `UNITS`.
         """
         if self.unit not in UNITS:
-            raise ConfigError(
-                f"unknown unit {self.unit!r}",
-                where="unit",
-                expected="one of " + ", ".join(UNITS),
-                mend="convert to SI and name the unit",
-            )
+            raise _unknown_unit(self.unit)
+
+
+def _unknown_unit(unit: str) -> ConfigError:
+    return ConfigError(
+        f"unknown unit {unit!r}",
+        where="unit",
+        expected="one of " + ", ".join(UNITS),
+        mend="convert to SI and name the unit",
+    )
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,25 @@ class CommandSpec:
         """Check the limits against the kind.
 
         Raises:
-            ConfigError: a limit that the kind needs is missing, or a time is not positive.
+            ConfigError: a limit that the kind needs is missing, a time is not positive, there is no
+                element, or the unit is not one of `UNITS`.
         """
+        if self.unit not in UNITS:
+            raise _unknown_unit(self.unit)
+        if not self.limits:
+            raise ConfigError(
+                "no element",
+                where="commands: limits",
+                expected="the limits of at least one joint, motor or axis",
+                mend="add them",
+            )
+        if not self.authority_ramp_s >= 0:
+            raise ConfigError(
+                f"authority_ramp_s {self.authority_ramp_s} is negative",
+                where="commands",
+                expected="0 or more",
+                mend="correct authority_ramp_s",
+            )
         for name in ("rate_hz", "max_age_s", "timeout_s", "robot_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(
@@ -186,6 +207,21 @@ class Box:
     lower_m: tuple[float, ...]
     # The corner with the largest coordinates (x, y, z).
     upper_m: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a box that is none.
+
+        Raises:
+            ConfigError: a corner has not three coordinates, or the box is empty.
+        """
+        corners = (self.lower_m, self.upper_m)
+        if any(len(c) != 3 for c in corners) or not all(a < b for a, b in zip(*corners, strict=True)):
+            raise ConfigError(
+                f"a box from {tuple(self.lower_m)} to {tuple(self.upper_m)}",
+                where="box",
+                expected="x, y, z in metres, each of lower_m below the same of upper_m",
+                mend="correct the corners",
+            )
 
 
 @dataclass(frozen=True)
