@@ -112,9 +112,9 @@ def test_unknown_verb_is_one_block_and_exit_code_2(run_cli):
 
 
 def test_unknown_command_names_those_of_the_group(capsys):
-    assert cli.main(["export", "shema"]) == 2
+    assert cli.main(["export", "schemas"]) == 2
     text = capsys.readouterr().err
-    assert "error: unknown command 'shema'" in text
+    assert "error: unknown command 'schemas'" in text
     assert "expected  one of raptor-published, schema" in text
     assert "to mend   did you mean 'schema'?" in text
 

@@ -56,9 +56,9 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch, only):
 
 def test_unknown_check_is_bad_input():
     with pytest.raises(
-        ConfigError, match=r"there is no check 'wether'.*some of machine, clocks.*correct the name"
+        ConfigError, match=r"there is no check 'thunder'.*some of machine, clocks.*correct the name"
     ):
-        run(DoctorConfig(only=("wether",)), Output())
+        run(DoctorConfig(only=("thunder",)), Output())
 
 
 def test_card_with_a_missing_field(run_cli, robots, policy_root, edit):
