@@ -1,4 +1,4 @@
-"""Lockstep over ROS 2 is seeded and bit-reproducible, whatever else the machine does."""
+"""Lockstep over ROS 2 is seeded and bit-reproducible, and is the very run that one process gives."""
 
 import multiprocessing
 import time
@@ -6,29 +6,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reflexarc_ros.reference_node import make_trajectory
+from reflexarc_ros.robot_node import LOCKSTEP_START_NS
 from reflexarc_ros.runner import SystemRunner
 
+import policies
+from hardware import load_robot_card
+from policies.controller import load_controller
+from sim.evaluation.lockstep import make_gate, run_lockstep
+from sim.twin.arm import ArmTwin
+from sim.twin.latency import NONE
+from sim.twin.quadrotor import QuadrotorTwin
 from sim.twin.trace import Trace
 
-STEPS = 400
+STEPS = 300
+POLICIES = Path(policies.__file__).parent
+EIGHT = {"reference": "figure_eight", "period": "5.5"}
 
 pytestmark = pytest.mark.ros
 
 
-def fly(folder, domain_id, *, seed, name):
-    """Fly a figure eight in lockstep for at least STEPS steps; returns the commands that reached the twin."""
-    path = Path(folder) / f"{name}.npz"
+def run_over_ros(system, arguments, domain_id, path):
+    """Run in lockstep for at least STEPS steps; returns what the twin recorded."""
     lines = []
-    arguments = {
-        "pace": "lockstep",
-        "seed": str(seed),
-        "reference": "figure_eight",
-        "period": "5.5",
-        "latency": "card",
-        "trace": str(path),
-    }
     with SystemRunner(
-        "quadrotor", arguments, on_line=lambda n, line: lines.append(f"[{n}] {line}"), domain_id=domain_id
+        system,
+        {"pace": "lockstep", "trace": str(path), **arguments},
+        on_line=lambda n, line: lines.append(f"[{n}] {line}"),
+        domain_id=domain_id,
     ) as runner:
         deadline_s = time.monotonic() + 60.0
         while not any("all active" in line for line in lines) and time.monotonic() < deadline_s:
@@ -37,8 +42,15 @@ def fly(folder, domain_id, *, seed, name):
         time.sleep(6.0)
         assert runner.is_running, "\n".join(lines)
     trace = Trace.load(path)
-    assert len(trace.command_values) >= STEPS, "\n".join(lines)
+    assert len(trace.time_ns) >= STEPS, "\n".join(lines)
     return trace
+
+
+def assert_same(one, other):
+    n = min(len(one.command_values), len(other.command_values))
+    assert n > 0.5 * STEPS
+    assert np.array_equal(one.command_time_ns[:n], other.command_time_ns[:n])
+    assert one.command_values[:n].tobytes() == other.command_values[:n].tobytes()
 
 
 def burn(seconds):
@@ -47,23 +59,41 @@ def burn(seconds):
         pass
 
 
-def test_same_seed_same_commands_bit_for_bit_even_beside_busy_loops(folder, domain_id):
-    first = fly(folder, domain_id, seed=3, name="first")
+def test_same_seed_same_commands_bit_for_bit_even_beside_busy_loops(tmp_path, domain_id):
+    arguments = {**EIGHT, "latency": "card"}
+    first = run_over_ros("quadrotor", {**arguments, "seed": "3"}, domain_id, tmp_path / "first.npz")
     busy = [multiprocessing.get_context("spawn").Process(target=burn, args=(40.0,)) for _ in range(2)]
     for process in busy:
         process.start()
     try:
-        second = fly(folder, domain_id, seed=3, name="second")
+        second = run_over_ros("quadrotor", {**arguments, "seed": "3"}, domain_id, tmp_path / "second.npz")
     finally:
         for process in busy:
             process.kill()
             process.join()
-    other = fly(folder, domain_id, seed=4, name="other")
-    n = min(len(first.command_values), len(second.command_values))
-    assert n >= STEPS
-    assert np.array_equal(first.command_time_ns[:n], second.command_time_ns[:n])
-    assert first.command_values[:n].tobytes() == second.command_values[:n].tobytes()
-    m = min(n, len(other.command_values))
+    other = run_over_ros("quadrotor", {**arguments, "seed": "4"}, domain_id, tmp_path / "other.npz")
+    assert_same(first, second)
+    m = min(len(first.command_values), len(other.command_values))
     assert first.command_values[:m].tobytes() != other.command_values[:m].tobytes()
-    # The vehicle really flies: it has left the ground and follows the figure.
+    # The vehicle really flies: it has left the ground.
     assert first.qpos[:, 2].max() > 0.5
+
+
+@pytest.mark.parametrize("system", ["quadrotor", "arm"])
+def test_ros_and_one_process_give_the_same_commands_bit_for_bit(tmp_path, domain_id, system):
+    across = run_over_ros(
+        system, {"seed": "5", **(EIGHT if system == "quadrotor" else {})}, domain_id, tmp_path / "trace.npz"
+    )
+    if system == "quadrotor":
+        card, folder = load_robot_card("quadrotor_twin"), "raptor/published"
+        twin = QuadrotorTwin(card, seed=5, latency=NONE, start_ns=LOCKSTEP_START_NS)
+        reference = make_trajectory("figure_eight", height_m=1.0, period_s=5.5, waypoints=[])
+    else:
+        card, folder = load_robot_card("so101_twin"), "bc/pick_cube/controller.yaml"
+        twin = ArmTwin(card, seed=5, latency=NONE, start_ns=LOCKSTEP_START_NS)
+        reference = None
+    controller = load_controller(POLICIES / folder, card, steady_clock=time.monotonic_ns)
+    controller.reset(5)
+    with twin:
+        run_lockstep(twin, controller, make_gate(card), steps=STEPS, reference=reference)
+        assert_same(across, twin.trace())

@@ -8,8 +8,10 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
 from reflexarc_ros.messages import (
     ChunkCodec,
+    Nothing,
     ObservationTopic,
     ReferenceCodec,
+    SafeStop,
     observation_topics,
     reference_terms,
 )
@@ -92,9 +94,10 @@ def test_motor_efforts_stand_in_the_effort_field():
     assert len(message.points[0].positions) == 0
 
 
-def test_no_command_is_a_trajectory_without_points():
+def test_a_trajectory_without_points_is_the_safe_action_and_one_without_names_nothing_new():
     codec = ChunkCodec(CommandKind.MOTOR, ("a", "b"))
-    assert codec.decode(codec.encode_empty(123_456_789_012), source="gate") == 123_456_789_012
+    assert codec.decode(codec.encode_stop(123_456_789_012), source="gate") == SafeStop(123_456_789_012)
+    assert codec.decode(codec.encode_nothing(123_456_789_013), source="gate") == Nothing(123_456_789_013)
 
 
 def test_numbers_in_the_wrong_field_are_refused_in_words():

@@ -123,7 +123,7 @@ class FaultInjector(Node):
 
     def _on_gate(self, raw: bytes) -> None:
         now_ns = time.monotonic_ns()
-        if isinstance(self._codec.decode(raw, source="gate"), int):
+        if not isinstance(self._codec.decode(raw, source="gate"), ActionChunk):
             self._followed_since_ns = 0
             return
         if self._followed_since_ns == 0 or now_ns - self._followed_ns > _BREAK_NS:

@@ -22,7 +22,7 @@ from hardware.kinematics import tool_positions
 from hardware.robot import Observation
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import ChunkCodec, ObservationTopic
+from reflexarc_ros.messages import ChunkCodec, Nothing, ObservationTopic, SafeStop
 from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.robot_node import GATE_TOPIC, with_rate
 
@@ -109,7 +109,7 @@ class GateNode(ReflexarcNode):
             self._gate.reset()
         self._state: Observation | None = None
         self._schedule = Schedule()
-        self._waiting: ActionChunk | int | None = None
+        self._waiting: ActionChunk | SafeStop | Nothing | None = None
         self._last_emitted_ns = 0
         self._is_safe = False
         self._counts: Counter[str] = Counter()
@@ -198,17 +198,21 @@ class GateNode(ReflexarcNode):
 
     # --- lockstep ----------------------------------------------------------------------------
 
-    def _on_lockstep(self, chunk: ActionChunk | int) -> None:
+    def _on_lockstep(self, chunk: ActionChunk | SafeStop | Nothing) -> None:
         """Answer each step once, with the state of the same instant; all clocks are the data's."""
         gate = self._gate
-        stamp_ns = chunk if isinstance(chunk, int) else chunk.start_ns
+        stamp_ns = chunk.start_ns
         if gate is None or self._state is None or self._state.stamp_ns < stamp_ns:
             self._waiting = chunk
             return
-        command = None if isinstance(chunk, int) else chunk.command_at(0, received_steady_ns=stamp_ns)
+        command = None
+        if isinstance(chunk, ActionChunk):
+            command = chunk.command_at(0, received_steady_ns=stamp_ns)
         verdict = gate.filter(command, self._state, stamp_ns, stamp_ns)
-        if verdict.action is GateAction.SAFE or verdict.command is None:
+        if verdict.action is GateAction.SAFE:
             self._emit_safe(verdict, stamp_ns)
+        elif verdict.action is GateAction.KEEP:
+            self._publisher.publish(self._codec.encode_nothing(stamp_ns))
         else:
             self._emit(verdict, stamp_ns=stamp_ns)
         self._note(verdict, stamp_ns)
@@ -233,7 +237,7 @@ class GateNode(ReflexarcNode):
         if verdict.command is not None:
             self._emit(verdict, stamp_ns=stamp_ns)
             return
-        self._publisher.publish(self._codec.encode_empty(stamp_ns))
+        self._publisher.publish(self._codec.encode_stop(stamp_ns))
         self._last_emitted_ns = time.monotonic_ns()
 
     def _note(self, verdict: Verdict, steady_ns: int) -> None:

@@ -2,7 +2,8 @@
 
 A chunk travels as a trajectory with an absolute header stamp. Its points are its steps; one more,
 closing point repeats the last step at the time until which the chunk may be used. A trajectory
-without points means: no command, take the safe action.
+without points means: take the safe action; one without names either: there is nothing new (in
+lockstep every step is answered).
 """
 
 from __future__ import annotations
@@ -244,6 +245,22 @@ def image_message(image: np.ndarray, stamp_ns: int, frame: str) -> Image:
 # --- chunks ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class SafeStop:
+    """A trajectory without points: take the safe action."""
+
+    # The step that it answers, ROS clock, nanoseconds.
+    start_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A trajectory without names and points: nothing new for this step."""
+
+    # The step that it answers, ROS clock, nanoseconds.
+    start_ns: int
+
+
 class ChunkCodec:
     """Chunks and commands of one kind as trajectories.
 
@@ -271,14 +288,21 @@ class ChunkCodec:
         numbers = np.concatenate((chunk.values.ravel(), chunk.values[-1]))
         return layout.encode(chunk.start_ns, numbers)
 
-    def encode_empty(self, stamp_ns: int) -> bytes:
-        """Serialise «no command»: a trajectory without points."""
+    def encode_stop(self, stamp_ns: int) -> bytes:
+        """Serialise «take the safe action»."""
+        return self._encode_bare(stamp_ns, list(self.names))
+
+    def encode_nothing(self, stamp_ns: int) -> bytes:
+        """Serialise «nothing new for this step»."""
+        return self._encode_bare(stamp_ns, [])
+
+    def _encode_bare(self, stamp_ns: int, names: list[str]) -> bytes:
         message = self.message_type()
         message.header.stamp = to_time(stamp_ns)
-        message.joint_names = list(self.names)
+        message.joint_names = names
         return bytes(serialize_message(message))
 
-    def decode(self, raw: bytes, *, source: str) -> ActionChunk | int:
+    def decode(self, raw: bytes, *, source: str) -> ActionChunk | SafeStop | Nothing:
         """Deserialise.
 
         Args:
@@ -286,7 +310,7 @@ class ChunkCodec:
             source: who sent it (the topic says so).
 
         Returns:
-            The chunk, or for a trajectory without points its stamp in nanoseconds.
+            The chunk, or what a trajectory without points means.
 
         Raises:
             ConfigError: the points do not hold one number for each name.
@@ -294,7 +318,7 @@ class ChunkCodec:
         stamp_ns, numbers, shape = self._reader.read(raw)
         points = len(shape.points)
         if points == 0:
-            return stamp_ns
+            return SafeStop(stamp_ns) if shape.joint_names else Nothing(stamp_ns)
         names = tuple(shape.joint_names) if not self.is_multi_dof else self.names
         if len(numbers) != points * len(names):
             raise ConfigError(
@@ -402,7 +426,7 @@ class ReferenceCodec:
     def decode(self, raw: bytes) -> ActionChunk | None:
         """Deserialise; None for a trajectory without points."""
         chunk = self._codec.decode(raw, source="reference")
-        return None if isinstance(chunk, int) else chunk
+        return chunk if isinstance(chunk, ActionChunk) else None
 
 
 def reference_terms(values: FloatArray) -> dict[str, FloatArray]:

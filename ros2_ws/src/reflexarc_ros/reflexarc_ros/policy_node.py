@@ -215,7 +215,7 @@ class PolicyNode(ReflexarcNode):
         self._refused += 1
         self.health.report(DiagnosticStatus.WARN, f"refused: {reason}", refused=self._refused)
         if self.is_lockstep:
-            self._send(observation, self._codec.encode_empty(observation.stamp_ns))
+            self._send(observation, self._codec.encode_nothing(observation.stamp_ns))
 
     def _report(self, chunk: ActionChunk) -> None:
         assert self._controller is not None

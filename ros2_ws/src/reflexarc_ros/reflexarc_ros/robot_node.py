@@ -23,7 +23,7 @@ from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros import qos
-from reflexarc_ros.messages import ChunkCodec, observation_topics, to_time
+from reflexarc_ros.messages import ChunkCodec, Nothing, SafeStop, observation_topics, to_time
 from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from sim.twin.base import Twin
 
@@ -138,7 +138,7 @@ class RobotNode(ReflexarcNode):
         self._loop: DeadlineLoop | None = None
         self._viewer: Any = None
         self._cameras: Any = None
-        self._commands: deque[tuple[ActionChunk | int, int]] = deque()
+        self._commands: deque[tuple[ActionChunk | SafeStop | Nothing, int]] = deque()
         self._entities: list[Any] = []
 
     def configure(self) -> None:
@@ -260,12 +260,12 @@ class RobotNode(ReflexarcNode):
         if self._viewer is not None and not self._viewer.sync():
             self._viewer = None
 
-    def _hand_over(self, chunk: ActionChunk | int, received_ns: int, at_ns: int) -> None:
+    def _hand_over(self, chunk: ActionChunk | SafeStop | Nothing, received_ns: int, at_ns: int) -> None:
         robot = self._robot
         assert robot is not None
         at_ns = max(at_ns, robot.now_ns)
-        if isinstance(chunk, int):
-            if robot.safe_stopped is None:
+        if not isinstance(chunk, ActionChunk):
+            if isinstance(chunk, SafeStop) and robot.safe_stopped is None:
                 robot.advance(at_ns)
                 robot.safe_stop("the gate takes the safe action")
             return
@@ -301,18 +301,20 @@ class RobotNode(ReflexarcNode):
 
     # --- lockstep ----------------------------------------------------------------------------
 
-    def _step(self, chunk: ActionChunk | int) -> None:
+    def _step(self, chunk: ActionChunk | SafeStop | Nothing) -> None:
         """The awaited command is there: move on to the next observation."""
         robot = self._robot
         assert robot is not None
-        if isinstance(chunk, int):
-            if robot.safe_stopped is None:
-                robot.safe_stop("the gate takes the safe action")
-        else:
+        if isinstance(chunk, ActionChunk):
             robot.command(chunk.command_at(0, received_steady_ns=robot.now_ns))
+        elif isinstance(chunk, SafeStop) and robot.safe_stopped is None:
+            robot.safe_stop("the gate takes the safe action")
         before_ns = robot.read().stamp_ns
         while robot.read().stamp_ns == before_ns:
-            robot.advance(robot.now_ns + robot.observation_period_ns)
+            arrival_ns = robot.next_arrival_ns
+            robot.advance(
+                robot.next_capture_ns if arrival_ns is None else min(arrival_ns, robot.next_capture_ns)
+            )
         self._steps += 1
         self._publish(robot.read())
 
@@ -345,14 +347,14 @@ class RobotNode(ReflexarcNode):
         chunk = self._codec.decode(raw, source="gate")
         if not self.is_lockstep:
             self._commands.append((chunk, received_ns))
-        elif (chunk if isinstance(chunk, int) else chunk.start_ns) == self._awaited_ns:
+        elif chunk.start_ns == self._awaited_ns:
             self._step(chunk)
 
     def _publish(self, observation: Observation) -> None:
         self._awaited_ns = observation.stamp_ns
         self._asked_steady_ns = time.monotonic_ns()
         if self.is_lockstep:
-            self._publish_clock(observation.stamp_ns)
+            self._publish_clock(self._robot.now_ns if self._robot is not None else observation.stamp_ns)
             if self._cameras is not None:
                 self._cameras.offer()
         for topic, publisher in zip(self._topics, self._outputs, strict=True):
