@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -371,7 +372,9 @@ class Observation:
     @property
     def is_finite(self) -> bool:
         """Whether every number is finite."""
-        return all(bool(np.isfinite(value).all()) for value in self.values.values())
+        # A sum is finite only if every addend is (sums of sensor values do not overflow), and is
+        # several times cheaper than looking at each: this runs in every control step.
+        return all(math.isfinite(np.add.reduce(value)) for value in self.values.values())
 
     def age_s(self, now_ns: int) -> float:
         """How old the data is.
