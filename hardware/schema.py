@@ -11,7 +11,7 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -44,15 +44,16 @@ def load[T](cls: type[T], path: Path | str) -> T:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
-            f"the file cannot be read ({error.strerror})",
+            f"the file cannot be read ({why})",
             where=str(path),
             expected="a YAML card",
             mend="give the path of an existing card",
         ) from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise ConfigError(
@@ -126,6 +127,16 @@ def _build(kind: Any, data: object, where: str, findings: list[ConfigError]) -> 
         if not isinstance(data, dict):
             findings.append(_wrong(data, where, "a mapping of names"))
             return None
+        for key in data:
+            if not isinstance(key, str):
+                findings.append(
+                    ConfigError(
+                        f"the name {key!r} is not text",
+                        where=where,
+                        expected="names",
+                        mend="put it in quotes (YAML reads on, off, yes, no and numbers as values)",
+                    )
+                )
         return {str(key): _build(args[1], value, f"{where}.{key}", findings) for key, value in data.items()}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         try:
@@ -144,8 +155,19 @@ def _build_scalar(kind: Any, data: object, where: str, findings: list[ConfigErro
         return data
     if kind in (str, bool) and isinstance(data, kind):
         return data
-    findings.append(_wrong(data, where, _SCALARS[kind][1]))
+    findings.append(_wrong(data, where, _SCALARS[kind][1], mend=_mend_scalar(kind, data)))
     return None
+
+
+def _mend_scalar(kind: Any, data: object) -> str:  # noqa: ANN401
+    if kind in (int, float) and isinstance(data, str):
+        try:
+            float(data)
+        except ValueError:
+            pass
+        else:
+            return "write it as a number: without quotes, and with a point before an exponent (1.0e-3)"
+    return "correct the value"
 
 
 def _build_dataclass(cls: type, data: object, where: str, findings: list[ConfigError]) -> Any:  # noqa: ANN401
@@ -197,10 +219,27 @@ def _build_dataclass(cls: type, data: object, where: str, findings: list[ConfigE
         return None
 
 
-def _wrong(data: object, where: str, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{data!r} is not valid here", where=where, expected=expected, mend="correct the value"
-    )
+def _wrong(data: object, where: str, expected: str, *, mend: str = "correct the value") -> ConfigError:
+    return ConfigError(f"{data!r} is not valid here", where=where, expected=expected, mend=mend)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may come once: of two limits for one joint, neither would be known to count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} comes twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _describe(kind: Any) -> str:  # noqa: ANN401

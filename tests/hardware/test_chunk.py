@@ -1,4 +1,4 @@
-"""Protects the schedule: actions by time, not by count, however late or early chunks arrive, without a step."""
+"""Protects the schedule: actions by time, not by count, however chunks arrive, and without a step."""
 
 import numpy as np
 import pytest
@@ -62,12 +62,14 @@ def test_values_that_do_not_fit_the_names_are_refused(values):
     with pytest.raises(ConfigError) as error:
         ActionChunk(CommandKind.MOTOR, ("a",), values, 0, MS, 0.1, source="operator")
     assert str(error.value) == (
-        f"chunk of operator: values of shape {values.shape} for 1 name(s). Expected (T, 1) with T at least 1. "
-        "To mend: give one row a step and one column a name."
+        f"chunk of operator: values of shape {values.shape} for 1 name(s). "
+        "Expected (T, 1) with T at least 1. To mend: give one row a step and one column a name."
     )
 
 
-@pytest.mark.parametrize(("step_ns", "valid_for_s"), [(0, 1.0), (-5, 1.0), (1, 0.0), (1, np.inf), (1, np.nan)])
+@pytest.mark.parametrize(
+    ("step_ns", "valid_for_s"), [(0, 1.0), (-5, 1.0), (1, 0.0), (1, np.inf), (1, np.nan)]
+)
 def test_durations_must_be_positive(step_ns, valid_for_s):
     with pytest.raises(ConfigError) as error:
         ActionChunk(CommandKind.MOTOR, ("a",), np.zeros((1, 1)), 0, step_ns, valid_for_s)
