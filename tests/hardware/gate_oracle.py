@@ -342,6 +342,10 @@ class Oracle:
                 self._accept(good, steady)
             same = sent is not None and sent.values.tolist() == self.sent_values
             self.sent = sent
+            # After a longer silence it has stood still anyway.
+            is_due = 2 * self.period < silent <= GAP_PERIODS * self.period
+            if is_due and not self.adrift and self.history[-1] != self.history[-2]:
+                return "the set-point stopped dead in motion"
             return None if same else "the command in force changed without a new one"
         wrong = self._form(sent)
         if wrong:

@@ -166,6 +166,21 @@ def test_random_postures_keep_the_tool_inside():
     assert (tool <= np.array([0.5, 0.3, 0.45]) + 1e-9).all()
 
 
+def test_a_slow_motion_out_of_the_workspace_is_stopped_at_its_side():
+    """Every step and every stopping plan keeps to range, velocity, acceleration and jerk."""
+    workspace, _ = arm_workspace()
+    made = limiter(limits=ARM, workspace=workspace)
+    made.restart(HOME)
+    reasons = set()
+    for k in range(1, 800):
+        x, why = made.step([HOME[0] + 0.2 * (1 - math.cos(1.0 * k * 0.02)) * 3, *HOME[1:]])
+        reasons.add(why)
+        assert tool_of(x)[1] <= 0.3 + 1e-9
+    assert () in reasons
+    assert ("workspace",) in reasons
+    assert tool_of(x)[1] < 0.3
+
+
 def test_far_from_the_sides_the_kinematics_are_hardly_asked():
     workspace, asked = arm_workspace((-2.0, -2.0, -2.0), (2.0, 2.0, 2.0))
     made = limiter(limits=ARM, workspace=workspace)
