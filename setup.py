@@ -10,7 +10,7 @@ from setuptools import Distribution as _Distribution
 from setuptools import find_packages, setup
 
 ROOMS = ("hardware", "sim", "recording", "policies", "calibration", "reflexarc")
-DATA = ("yaml", "json", "safetensors", "onnx", "npz", "xml", "html", "css", "js", "c", "h")
+DATA = ("yaml", "json", "csv", "png", "safetensors", "onnx", "npz", "xml", "html", "css", "js", "c", "h")
 
 
 class Distribution(_Distribution):
