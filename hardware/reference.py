@@ -207,3 +207,93 @@ def sequence(parts: Sequence[Trajectory]) -> Trajectory:
             mend="give each part a duration",
         )
     return TrajectorySequence(tuple(parts))
+
+
+def make_trajectory(name: str, *, height_m: float, period_s: float, waypoints: Sequence[float]) -> Trajectory:
+    """Make a named reference.
+
+    Args:
+        name: hover, figure_eight or waypoints.
+        height_m: where to hover, metres above the ground.
+        period_s: time for one loop of the figure eight.
+        waypoints: x, y, z of each point in turn, metres.
+
+    Returns:
+        The reference; it begins on the ground at the origin.
+
+    Raises:
+        ConfigError: an unknown name, or waypoints that are not triples.
+    """
+    centre = (0.0, 0.0, height_m)
+    take_off = Hover(centre, start_m=(0.0, 0.0, 0.0), duration_s=height_m / 0.5 + 3.0)
+    if name == "hover":
+        return Hover(centre, start_m=(0.0, 0.0, 0.0))
+    if name == "figure_eight":
+        return sequence([take_off, FigureEight(centre, period_s)])
+    if name == "waypoints":
+        if len(waypoints) < 3 or len(waypoints) % 3:
+            raise ConfigError(
+                f"{len(waypoints)} numbers",
+                where="waypoints",
+                expected="x, y, z of each point in turn",
+                mend="give three numbers a point",
+            )
+        points = tuple(tuple(waypoints[i : i + 3]) for i in range(0, len(waypoints), 3))
+        return sequence([take_off, Waypoints((centre, *points))])
+    raise ConfigError(
+        f"no reference {name!r}",
+        where="reference",
+        expected="hover, figure_eight, waypoints or program",
+        mend="choose one of these",
+    )
+
+
+def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
+    """Make a reference out of parts, such as `hover 12`, `figure_eight 10 20`.
+
+    Args:
+        program: parts of a name and its numbers: `hover SECONDS`, `figure_eight PERIOD SECONDS` (the
+            whole number of loops that comes nearest to SECONDS, so that it ends where it began).
+        height_m: where to fly, metres above the ground.
+
+    Returns:
+        The reference; it begins on the ground at the origin and ends with its last part.
+
+    Raises:
+        ConfigError: a part that cannot be read.
+    """
+    centre = (0.0, 0.0, height_m)
+    parts: list[Trajectory] = []
+    for part in program:
+        words = part.split()
+        try:
+            numbers = [float(word) for word in words[1:]]
+        except ValueError:
+            numbers = []
+        if words[:1] == ["hover"] and len(numbers) == 1:
+            start = None if parts else (0.0, 0.0, 0.0)
+            parts.append(Hover(centre, duration_s=numbers[0], start_m=start))
+        elif words[:1] == ["figure_eight"] and len(numbers) == 2:
+            parts.append(FigureEight(centre, numbers[0], duration_s=whole_loops_s(*numbers)))
+        else:
+            raise ConfigError(
+                f"{part!r} cannot be read",
+                where="program",
+                expected="'hover SECONDS' or 'figure_eight PERIOD SECONDS'",
+                mend="correct the part",
+            )
+    return sequence([*parts, Hover(centre)])
+
+
+def whole_loops_s(period_s: float, duration_s: float) -> float:
+    """Time for whole loops of a figure eight, its ramps included.
+
+    Args:
+        period_s: time for one loop at full speed.
+        duration_s: how long it should last, about.
+
+    Returns:
+        The duration with at least one loop, in seconds, that comes nearest.
+    """
+    ramp_s = FigureEight.ramp_s
+    return max(1, round((duration_s - ramp_s) / period_s)) * period_s + ramp_s

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from reflexarc_ros.reference_node import make_program
 from reflexarc_ros.runner import SystemRunner
 
 from hardware.cards import load_robot_card
+from hardware.reference import make_program
 from reflexarc.demos.metrics import LIFTED_M, RECOVERED_FOR_S, RECOVERED_M
 from reflexarc.demos.observer import Observer, gate_counts
 from reflexarc.demos.plan import AIRFRAME, FlightPlan

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reflexarc_ros.reference_node import make_trajectory
 from reflexarc_ros.robot_node import LOCKSTEP_START_NS
 from reflexarc_ros.runner import SystemRunner
 
 import policies
 from hardware import load_robot_card
+from hardware.reference import make_trajectory
 from policies.controller import load_controller
 from sim.evaluation.lockstep import make_gate, run_lockstep
 from sim.twin.arm import ArmTwin

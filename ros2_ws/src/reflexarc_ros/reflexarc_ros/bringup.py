@@ -15,6 +15,7 @@ from typing import Any
 import policies
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
+from hardware.reference import make_program, make_trajectory
 from policies.card import bind, load_policy_card
 from policies.controller import base_folder
 
@@ -163,11 +164,15 @@ def _system(name: str) -> System:
 
 
 def _number(arguments: Mapping[str, str], name: str) -> float:
+    return _to_number(name, arguments[name])
+
+
+def _to_number(name: str, text: str) -> float:
     try:
-        return float(arguments[name])
+        return float(text)
     except ValueError:
         raise ConfigError(
-            f"{name} is {arguments[name]!r}", where="bring-up", expected="a number", mend="correct the value"
+            f"{name} is {text!r}", where="bring-up", expected="a number", mend="correct the value"
         ) from None
 
 
@@ -239,9 +244,18 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         from sim.quadrotor.airframes import load_airframe
 
         load_airframe(arguments["airframe"])
-    gust = [float(part) for part in _words(arguments["gust"], ",")] or [0.0]
+    gust = [_to_number("gust", part) for part in _words(arguments["gust"], ",")] or [0.0]
     managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
     program = _words(arguments["program"], ";")
+    height_m, period_s = _number(arguments, "height"), _number(arguments, "period")
+    waypoints = [
+        _to_number("waypoints", n) for p in _words(arguments["waypoints"], ";") for n in _words(p, ",")
+    ]
+    # Made here once, so that a reference that cannot be flown is refused before anything starts.
+    if program:
+        make_program(program, height_m=height_m)
+    else:
+        make_trajectory(arguments["reference"], height_m=height_m, period_s=period_s, waypoints=waypoints)
     parameters: dict[str, dict[str, Any]] = {
         "gate_node": {**shared, "rate_hz": rate_hz},
         "policy_node": {
@@ -253,8 +267,9 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         "reference_node": {
             **shared,
             "reference": "program" if program else arguments["reference"],
-            "height_m": _number(arguments, "height"),
-            "period_s": _number(arguments, "period"),
+            "height_m": height_m,
+            "period_s": period_s,
+            "waypoints": waypoints,
             **({"program": program} if program else {}),
         },
         "robot_node": {
@@ -323,6 +338,9 @@ SYSTEMS: dict[str, System] = {
                 ),
                 Argument("height", "1.0", "Flying height in metres."),
                 Argument("period", "10.0", "Time for one loop of the figure eight, in seconds."),
+                Argument(
+                    "waypoints", "0,0,1; 1,0,1; 1,1,1; 0,0,1", "x,y,z of each waypoint in metres, in turn."
+                ),
                 Argument(
                     "gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."
                 ),
