@@ -17,7 +17,7 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import ChunkCodec, ObservationTopic
+from reflexarc_ros.messages import ChunkCodec, ObservationTopic, SafeStop
 from reflexarc_ros.robot_node import GATE_TOPIC
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -188,7 +188,7 @@ class Observer:
 
     def _on_command(self, raw: bytes) -> None:
         steady_ns = time.monotonic_ns()
-        is_safe = isinstance(self._codec.decode(raw, source="gate"), int)
+        is_safe = isinstance(self._codec.decode(raw, source="gate"), SafeStop)
         if not self.changes or self.changes[-1].is_safe is not is_safe:
             self.changes.append(Change(steady_ns, is_safe))
 

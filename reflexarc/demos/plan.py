@@ -23,8 +23,6 @@ HOVER_WINDOW_S, SETTLE_S = 5.0, 3.0
 GUST_DURATION_S, GUST_FORCE_N = 1.5, (9.6, 7.2, 0.0)
 _GUST_LEAD_S, _GUST_SETTLE_S = 0.7, 3.3
 _PAUSE_S = 2.0
-# Hover before the policy is killed, seconds.
-_FAULT_LEAD_S = 1.0
 ARM_EPISODES = 10
 # About what one attempt takes, the change of episode included, seconds.
 ARM_EPISODE_S = 6.0
@@ -82,8 +80,11 @@ class FlightPlan:
     hover_window_s: float
     # When the gust begins, seconds since the reference began; None: no gust.
     gust_s: float | None
-    # When the policy is killed, seconds since the reference began.
-    kill_s: float
+
+    @property
+    def kill_s(self) -> float:
+        """When the policy is killed, seconds since the reference began."""
+        return self.phases[-1].start_s
 
     def find(self, segment: Segment) -> Phase | None:
         """The phase of a kind, or None where it is not flown."""
@@ -160,7 +161,7 @@ def plan_flight(seconds: float | None) -> FlightPlan:
     for wish in _WISHES:
         wanted = replace(best, **wish)
         plan = _assemble(wanted, height_m=height_m, settle_s=settle_s, window_s=window_s)
-        if plan.phases[-1].start_s > seconds + _TOLERANCE_S:
+        if plan.kill_s > seconds + _TOLERANCE_S:
             break
         best = wanted
     return _assemble(best, height_m=height_m, settle_s=settle_s, window_s=window_s)
@@ -208,7 +209,6 @@ def _assemble(figures: _Figures, *, height_m: float, settle_s: float, window_s: 
         phases=phases,
         hover_window_s=window_s,
         gust_s=None if gust_phase is None else gust_phase.start_s + _GUST_LEAD_S,
-        kill_s=phases[-1].start_s + _FAULT_LEAD_S,
     )
 
 

@@ -90,6 +90,14 @@ class FlightRecord:
     # Wall time of the stage, seconds.
     wall_s: float = 0.0
 
+    def title_at(self, time_s: float) -> str:
+        """What happens at a time since the reference began, for people."""
+        if self.estop_s is not None and time_s >= self.estop_s:
+            return "Emergency stop: landing"
+        if time_s >= self.kill_s + self.commands_back_s:
+            return "Recovery"
+        return "Policy killed" if time_s >= self.kill_s else self.plan.at(time_s).title
+
     @property
     def gust_s(self) -> tuple[float, float] | None:
         """When the gust blew, begin and end, seconds since the reference began; None: it did not.

@@ -40,8 +40,8 @@ class Check:
     # The bounds, both included; None: no bound.
     at_least: float | None = None
     at_most: float | None = None
-    # Where the bounds come from.
-    source: str = ""
+    # What the authors' simulator gives for the same, in the same unit; None: nothing to compare with.
+    reference: float | None = None
 
     @property
     def passed(self) -> bool | None:
