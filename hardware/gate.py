@@ -18,7 +18,7 @@ from hardware.gate_rules import RULES, Binding, GateConfig, MotionSettings, Rule
 from hardware.gate_rules.base import AdmissionCheck, Shaper, SituationCheck, to_ns
 from hardware.limiter import ToolPositions
 from hardware.robot import Observation, RobotCard
-from hardware.verdict import GateAction, InForce, Verdict
+from hardware.verdict import GateAction, CommandInForce, Verdict
 
 __all__ = ["GATE_SOURCE", "CommandGate", "GateAction", "GateConfig", "Verdict"]
 
@@ -66,7 +66,7 @@ class CommandGate:
         self._situation = Situation()
         # The newest command object, which counts once.
         self._seen: Command | None = None
-        self._in_force = InForce()
+        self._in_force = CommandInForce()
         self._build()
 
     # --- what others may know and say ----------------------------------------------------------------
@@ -241,7 +241,7 @@ class CommandGate:
         self._shapers: list[tuple[str, Shaper]] = stages[Stage.SHAPE]
         self._seen = None
         self._lapse = "idle"
-        self._in_force = InForce()
+        self._in_force = CommandInForce()
         self._motion: MotionStage | None = None
         if self.spec.kind in POSTURE_TERM:
             settings = MotionSettings.unlimited(len(self.spec.names))

@@ -11,7 +11,7 @@ from hardware.gate_rules import Binding, MotionSettings, Situation
 from hardware.gate_rules.base import to_ns
 from hardware.limiter import MotionLimiter
 from hardware.pacing import Pacer
-from hardware.verdict import GateAction, InForce, Verdict
+from hardware.verdict import GateAction, CommandInForce, Verdict
 
 # Who a command is from that the gate made itself.
 GATE_SOURCE = "gate"
@@ -37,7 +37,7 @@ class MotionStage:
         ConfigError: the card measures no posture to start from, or its limits leave no room.
     """
 
-    def __init__(self, binding: Binding, settings: MotionSettings, in_force: InForce) -> None:
+    def __init__(self, binding: Binding, settings: MotionSettings, in_force: CommandInForce) -> None:
         """Prepare the limiter; there is no set-point yet."""
         card, spec, config = binding.card, binding.spec, binding.config
         self._posture_term = config.posture_term or POSTURE_TERM[spec.kind]

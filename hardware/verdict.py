@@ -38,7 +38,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-class InForce:
+class CommandInForce:
     """The command in force, with set-points of its own: its sender may reuse the array."""
 
     __slots__ = ("_command", "_template", "_values")

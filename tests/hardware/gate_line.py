@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from gate_cards import HOME, INTERFACES, arm_state, command, drone_state
 from gate_oracle import MOTION
 
@@ -9,6 +10,13 @@ from hardware.command import CommandKind
 from hardware.gate import CommandGate, GateAction
 
 START_NS = 10**12
+KINDS = list(CommandKind)
+PASS, LIMITED, KEEP, SAFE = GateAction.PASS, GateAction.LIMITED, GateAction.KEEP, GateAction.SAFE
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.value)
+
+
+def answer(verdict):
+    return verdict.action, verdict.reasons
 
 
 class Line:

@@ -6,13 +6,11 @@ import math
 import numpy as np
 import pytest
 from gate_cards import HOME, JOINTS, arm_card, joint_spec, tool_of
-from gate_line import Line
+from gate_line import KEEP, LIMITED, PASS, SAFE, Line
 
 from hardware.command import CommandKind, SafeAction
-from hardware.gate import GATE_SOURCE, CommandGate, GateAction, GateConfig
+from hardware.gate import GATE_SOURCE, CommandGate, GateConfig
 from hardware.robot import Limit
-
-PASS, LIMITED, KEEP, SAFE = GateAction.PASS, GateAction.LIMITED, GateAction.KEEP, GateAction.SAFE
 
 
 def joint_line(*, config=None, workspace=None, **changes):
