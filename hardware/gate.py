@@ -18,7 +18,7 @@ from hardware.gate_rules import RULES, Binding, GateConfig, MotionSettings, Rule
 from hardware.gate_rules.base import AdmissionCheck, Shaper, SituationCheck, to_ns
 from hardware.limiter import ToolPositions
 from hardware.robot import Observation, RobotCard
-from hardware.verdict import GateAction, CommandInForce, Verdict
+from hardware.verdict import CommandInForce, GateAction, Verdict
 
 __all__ = ["GATE_SOURCE", "CommandGate", "GateAction", "GateConfig", "Verdict"]
 

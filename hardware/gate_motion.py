@@ -11,7 +11,7 @@ from hardware.gate_rules import Binding, MotionSettings, Situation
 from hardware.gate_rules.base import to_ns
 from hardware.limiter import MotionLimiter
 from hardware.pacing import Pacer
-from hardware.verdict import GateAction, CommandInForce, Verdict
+from hardware.verdict import CommandInForce, GateAction, Verdict
 
 # Who a command is from that the gate made itself.
 GATE_SOURCE = "gate"
