@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON_VERSION = (ROOT / ".python-version").read_text(encoding="utf-8").strip()
 UV_FOLDER = ROOT / ".env-uv"
 UV_LOCK = ROOT / "tools" / "uv-requirements.lock"
+# What an environment has been made from so far, and the file that says that all of it is done. The second
+# one is what `make` looks at, so it must not exist while there is work left.
+PARTS = "setup-parts"
 STAMP = "setup-stamp"
 # The oldest uv whose `pip sync` knows every option used below.
 UV_OLDEST = (0, 5, 0)
@@ -80,11 +83,12 @@ def make_main_environment() -> None:
     lock = ROOT / "requirements.lock"
     started = time.monotonic()
     wanted = [place(venv), digest_of([lock]), digest_of(project_files())]
-    have = stamp_of(venv)
+    have = parts_of(venv)
     if have == wanted:
-        (venv / STAMP).touch()
+        record(venv, wanted, done=True)
         say("setup", "nothing to do")
         return
+    record(venv, have)
     if have[:2] == wanted[:2]:
         uv = find_uv()
     else:
@@ -95,14 +99,14 @@ def make_main_environment() -> None:
         say("setup 3/5", f"system libraries: {install_libraries()}")
         say("setup 4/5", f"{requirement_count(lock)} packages of requirements.lock, a minute or two")
         install_lock(uv, python, venv, lock)
-        stamp(venv, wanted[:2])
+        record(venv, wanted[:2])
     say("setup 5/5", "reflexarc and reflexarc_ros, editable")
     run(
         [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")]
         + ["--no-deps", "--no-build-isolation", "--reinstall"]
         + ["--editable", str(ROOT), "--editable", str(ROOT / "ros2_ws" / "src" / "reflexarc_ros")]
     )
-    stamp(venv, wanted)
+    record(venv, wanted, done=True)
     say("setup", f"ready in {time.monotonic() - started:.0f} s")
 
 
@@ -113,14 +117,14 @@ def make_side_environment(name: str) -> None:
     lock = folder / "requirements.lock"
     check = folder / "check.py"
     wanted = [place(venv), digest_of([lock]), digest_of([check])]
-    if stamp_of(venv) != wanted:
+    if parts_of(venv) != wanted:
         python = find_python()
         uv = find_uv()
         say("env 1/2", f"{requirement_count(lock)} packages of env/{name}/requirements.lock")
         install_lock(uv, python, venv, lock)
         say("env 2/2", f"env/{name}/check.py")
         run([str(venv / "bin" / "python"), str(check)])
-        stamp(venv, wanted)
+        record(venv, wanted, done=True)
     say("env", f"{name} is ready: {venv / 'bin' / 'python'}")
 
 
@@ -150,10 +154,10 @@ def compile_command(uv: str, source: str, lock: str, options: list[str] | None =
 def install_lock(uv: str, python: str, venv: Path, lock: Path) -> None:
     """Make `venv` hold exactly what `lock` names, with its byte code compiled once for all."""
     interpreter = venv / "bin" / "python"
-    if version_of(str(interpreter)) != PYTHON_VERSION or stamp_of(venv)[:1] != [place(venv)]:
+    if version_of(str(interpreter)) != PYTHON_VERSION or parts_of(venv)[:1] != [place(venv)]:
         run([uv, "venv", "--quiet", "--clear", "--no-project", "--python", python, str(venv)])
-    # Only the place until all is done: an interrupted setup is taken up again, not taken for finished.
-    stamp(venv, [place(venv)])
+    # An installation that is cut short may leave half a package behind, so the next one starts from nothing.
+    record(venv, [])
     # On a terminal uv shows bars; into a file it would write two hundred lines of names.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     run(
@@ -258,17 +262,23 @@ def place(venv: Path) -> str:
     return hashlib.sha256(str(venv).encode()).hexdigest()
 
 
-def stamp_of(venv: Path) -> list[str]:
+def parts_of(venv: Path) -> list[str]:
     """Return what the environment was made from: place, lock, project; fewer when setup was cut short."""
     try:
-        return (venv / STAMP).read_text(encoding="utf-8").split()
+        return (venv / PARTS).read_text(encoding="utf-8").split()
     except OSError:
         return []
 
 
-def stamp(venv: Path, parts: list[str]) -> None:
-    """Write down what the environment has been made from so far."""
-    (venv / STAMP).write_text("\n".join(parts) + "\n", encoding="utf-8")
+def record(venv: Path, parts: list[str], *, done: bool = False) -> None:
+    """Write down what the environment has been made from so far, and whether that is all."""
+    for name, is_there in ((STAMP, done), (PARTS, bool(parts))):
+        if (venv / name).exists() and not is_there:
+            (venv / name).unlink()
+    if parts:
+        (venv / PARTS).write_text("\n".join(parts) + "\n", encoding="utf-8")
+    if done:
+        (venv / STAMP).touch()
 
 
 def requirement_count(lock: Path) -> int:

@@ -159,6 +159,7 @@ def test_a_change_does_no_more_than_it_must(
 
 def test_an_interrupted_setup_is_taken_up_again(
     setup: ModuleType,
+    tmp_path: Path,
     checkout: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -170,9 +171,24 @@ def test_an_interrupted_setup_is_taken_up_again(
         patch.setattr(setup, "run", interrupted)
         assert setup.main([]) == 130
     assert "stopped; run the same command again" in capsys.readouterr().err
+    assert not (tmp_path / ".venv" / setup.STAMP).exists(), "make would take it for finished"
     checkout.clear()
     assert setup.main([]) == 0
     assert checkout == ["project"]
+    assert (tmp_path / ".venv" / setup.STAMP).exists()
+
+
+def test_a_failure_after_a_finished_setup_is_not_taken_for_finished(
+    setup: ModuleType, checkout: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object) -> None:
+        raise setup.SetupError("no room on the disk")
+
+    assert setup.main([]) == 0
+    (tmp_path / "requirements.lock").write_text("numpy==2.2.7 \\\n    --hash=sha256:1\n")
+    monkeypatch.setattr(setup, "install_lock", fails)
+    assert setup.main([]) == 2
+    assert not (tmp_path / ".venv" / setup.STAMP).exists()
 
 
 def test_a_moved_checkout_is_made_anew(
