@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,7 +174,7 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
     robot = make_robot(card, settings, start_ns=1_000_000_000)
     reference = _reference(is_wanted=bool(controller.binding.reference_terms))
     latencies: list[float] = []
-    with robot:
+    with robot, _realtime(parameters["robot_node"].get("realtime_priority", 0)):
         controller.reset(0)
         period_ns, origin_ns = robot.observation_period_ns, robot.now_ns
         start_ns = time.monotonic_ns()
@@ -193,6 +195,19 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
             latencies.append((time.monotonic_ns() - deadline_ns) * 1e-6)
         robot.safe_stop("bench ended")
     return np.array(latencies[round(len(latencies) * _SETTLE_S / (_SETTLE_S + seconds)) :])
+
+
+@contextlib.contextmanager
+def _realtime(priority: int) -> Iterator[None]:
+    """The scheduler that the nodes ask for, so that both loops are given the same chance."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        if priority > 0:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def _reference(*, is_wanted: bool) -> Callable[[Observation], Observation]:

@@ -20,6 +20,8 @@ from policies.card import bind, load_policy_card
 from policies.controller import base_folder
 
 PACKAGE = "reflexarc_ros"
+# SCHED_FIFO priorities of the control path: who is nearer to the robot goes first.
+_PRIORITIES = {"robot_node": 40, "gate_node": 35, "policy_node": 30}
 _POLICIES = Path(policies.__file__).parent
 
 
@@ -227,6 +229,12 @@ _COMMON = (
     Argument(
         "pace", "real_time", "Real time, or lockstep: seeded and bit-reproducible.", ("real_time", "lockstep")
     ),
+    Argument(
+        "realtime",
+        "true",
+        "Whether robot, gate and policy ask for the real-time scheduler (real time only).",
+        ("true", "false"),
+    ),
     Argument("seed", "0", "Seed of the twin and the policy."),
     Argument(
         "latency", "none", "Latency that the twin adds: none, or as on the robot card.", ("none", "card")
@@ -280,7 +288,7 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **_twin_parameters(arguments),
         },
     }
-    return _specs(namespace, managed, parameters)
+    return _specs(namespace, managed, parameters, realtime=_flag(arguments, "realtime"))
 
 
 def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
@@ -291,7 +299,12 @@ def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         "policy_node": {**shared, "policy": policy, "seed": int(_number(arguments, "seed"))},
         "robot_node": {**_unclocked(shared), **_twin_parameters(arguments)},
     }
-    return _specs(namespace, managed, parameters)
+    return _specs(namespace, managed, parameters, realtime=_flag(arguments, "realtime"))
+
+
+def _priority(name: str) -> dict[str, int]:
+    priority = _PRIORITIES.get(name)
+    return {} if priority is None else {"realtime_priority": priority}
 
 
 def _unclocked(shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,9 +323,11 @@ def _twin_parameters(arguments: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _specs(
-    namespace: str, managed: list[str], parameters: Mapping[str, dict[str, Any]]
+    namespace: str, managed: list[str], parameters: Mapping[str, dict[str, Any]], *, realtime: bool
 ) -> tuple[NodeSpec, ...]:
     namespace = "/" + namespace.strip("/")
+    if realtime:
+        parameters = {n: {**p, **_priority(n)} for n, p in parameters.items()}
     supervisor = NodeSpec(
         PACKAGE, "supervisor_node", "supervisor_node", namespace, {"managed": managed}, respawn=False
     )

@@ -13,7 +13,7 @@ from hardware.command import FloatArray
 from hardware.robot import CameraSpec, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.messages import image_message
-from reflexarc_ros.node import ReflexarcNode, destroy
+from reflexarc_ros.node import ReflexarcNode, destroy, leave_realtime
 
 if TYPE_CHECKING:
     from reflexarc_ros.robot_node import HasCameras
@@ -86,6 +86,7 @@ class CameraPublisher:
             destroy(self._node, publisher)
 
     def _run(self, first: dict[str, FloatArray], ready: threading.Event) -> None:
+        leave_realtime()
         self._view = self._robot.view()
         for name, state in first.items():
             self._render(name, state)

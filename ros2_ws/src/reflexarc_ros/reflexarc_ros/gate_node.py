@@ -23,7 +23,7 @@ from hardware.robot import Observation
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.messages import ChunkCodec, Nothing, ObservationTopic, SafeStop
-from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.robot_node import GATE_TOPIC, with_rate
 
 _PUBLISHER_CHECK_S = 0.1
@@ -37,6 +37,7 @@ class GateNode(ReflexarcNode):
             "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
         ),
         PACE,
+        REALTIME_PRIORITY,
         Setting("interface", "", "Command interface on the card; empty: its first one."),
         Setting(
             "sources", ["operator", "policy"], "Who may command, most important first: command/<source>."

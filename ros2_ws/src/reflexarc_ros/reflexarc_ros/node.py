@@ -56,6 +56,13 @@ PACE = Setting(
 )
 
 
+REALTIME_PRIORITY = Setting(
+    "realtime_priority",
+    0,
+    "SCHED_FIFO priority of all threads of the process; 0: the ordinary scheduler. Ignored in lockstep.",
+)
+
+
 class Health:
     """The state of a node on /diagnostics: on change at most ten times a second, else as a heartbeat."""
 
@@ -156,6 +163,8 @@ class ReflexarcNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `configure`."""
         self.is_lockstep = self.has_parameter("pace") and self.setting("pace") == LOCKSTEP
+        if self.has_parameter("realtime_priority") and not self.is_lockstep:
+            self._take_priority(self.setting("realtime_priority"))
         return self._transition(self.configure, "inactive", on_failure=self.cleanup)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -208,6 +217,17 @@ class ReflexarcNode(LifecycleNode):
         self.health.report(DiagnosticStatus.OK, reached)
         return TransitionCallbackReturn.SUCCESS
 
+    def _take_priority(self, priority: int) -> None:
+        """Put every thread under the real-time scheduler, where the system permits it."""
+        if priority <= 0:
+            return
+        try:
+            for thread in os.listdir("/proc/self/task"):
+                os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
+            self.health.note(scheduler=f"SCHED_FIFO {priority}")
+        except PermissionError:
+            self.health.note(scheduler="ordinary: SCHED_FIFO is not permitted (see reflexarc doctor)")
+
     # Parameters ----------------------------------------------------------------------------
 
     def _declare(self, setting: Setting) -> None:
@@ -253,6 +273,11 @@ class ReflexarcNode(LifecycleNode):
             if problem is not None:
                 return SetParametersResult(successful=False, reason=str(problem))
         return SetParametersResult(successful=True)
+
+
+def leave_realtime() -> None:
+    """Put the calling thread under the ordinary scheduler: what may take long must not hold up the loop."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 class DeadlineLoop:

@@ -19,7 +19,7 @@ from policies.policy import PolicyError
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.messages import ChunkCodec, ReferenceCodec, reference_terms, to_time
-from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
 from reflexarc_ros.robot_node import with_rate
 from reflexarc_ros.wire import Layout
@@ -35,6 +35,7 @@ class PolicyNode(ReflexarcNode):
             "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
         ),
         PACE,
+        REALTIME_PRIORITY,
         Setting("policy", "", "A policy folder, or the YAML file of a controller with its layers."),
         Setting("source", "policy", "Name under which commands are published: command/<source>."),
         Setting(

@@ -24,7 +24,7 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.messages import ChunkCodec, Nothing, SafeStop, observation_topics, to_time
-from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from sim.twin.base import Twin
 
 GATE_TOPIC = "gate/command"
@@ -100,6 +100,7 @@ class RobotNode(ReflexarcNode):
             "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
         ),
         PACE,
+        REALTIME_PRIORITY,
         Setting(
             "rate_hz",
             0.0,
