@@ -1,0 +1,126 @@
+"""Reads the measured figures out of docs/results, for the tables of the README and of docs/results.
+
+Each file there was written by the command beside it. A file that is not there gives no row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Row = tuple[str, str, str, str]
+
+# File in docs/results -> the command that writes it, without `--out`.
+COMMANDS: Mapping[str, str] = {
+    "demo.json": "reflexarc demo --headless",
+    "eval_arm.json": "reflexarc eval arm",
+    "eval_arm_latency.json": "reflexarc eval arm --latency card",
+    "eval_quadrotor.json": "reflexarc eval quadrotor",
+    "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",
+    "loop.json": "reflexarc bench loop",
+    "faults.json": "reflexarc bench faults",
+    "raptor.json": "reflexarc bench raptor",
+}
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """The figures of every file that is there.
+
+    Args:
+        folder: holds the files of `COMMANDS`.
+
+    Yields:
+        What was measured, the figure, the command and the file, as Markdown.
+    """
+    for name, command in COMMANDS.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        document = json.loads(path.read_text(encoding="utf-8"))
+        reader = _READERS[name.removesuffix(".json").split("_latency")[0]]
+        for what, figure in reader(document):
+            yield what, figure, f"`{command}`", f"[{name}]({name})"
+
+
+def _arm(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    how = _latency(d)
+    yield (
+        f"cubes picked in lockstep, {how}",
+        f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])})",
+    )
+    yield f"time to success, mean, {how}", f"{d['duration_s']:.2f} s"
+    yield f"commands that the gate changed, {how}", f"{100 * d['intervention_rate']:.1f} %"
+
+
+def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    how = f"{d['airframe']}, {_latency(d)}"
+    yield f"hover error (RMS of the last 5 s), {how}", f"{100 * d['hover_error_m']:.1f} cm"
+    for eight in d["figure_eights"]:
+        published = eight["published_rmse_m"]
+        beside = (
+            ""
+            if published is None
+            else f", {eight['rmse_m'] / published:.2f} × that of the same policy in RAPTOR's own simulator"
+        )
+        yield f"figure eight of {eight['period_s']:g} s, RMSE, {how}", f"{eight['rmse_m']:.3f} m{beside}"
+    if d["wilson"] is not None:
+        yield (
+            f"tilted and turning starts recovered from, {how}",
+            f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])})",
+        )
+
+
+def _loop(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"photon to motor over ROS 2, {row['name']}",
+            f"p50 {row['ros_p50_ms']:.2f} ms, p99 {row['ros_p99_ms']:.2f} ms",
+        )
+        yield f"cost of the three ROS 2 hops, {row['name']}", f"p50 {row['cost_p50_ms']:.2f} ms"
+
+
+def _faults(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"{row['name']}, until the safe action",
+            f"p50 {row['p50_ms']:.0f} ms, p95 {row['p95_ms']:.0f} ms ({row['samples']} times)",
+        )
+
+
+def _raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, ratio in d["ratios"].items():
+        yield f"one RAPTOR step over {name}", f"{ratio:.2f} ×"
+
+
+def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    flight, arm, wire = d["quadrotor"], d["arm"], d["photon_to_motor_ms"]
+    for title, key, scale, unit in (
+        ("hover error over ROS 2 in real time", "hover_error_m", 100.0, "cm"),
+        ("figure eight of 10 s, RMSE, over ROS 2 in real time", "figure_eight_10s_rmse_m", 1.0, "m"),
+        ("figure eight of 5.5 s, RMSE, over ROS 2 in real time", "figure_eight_5_5s_rmse_m", 1.0, "m"),
+    ):
+        if flight.get(key) is not None:
+            yield title, f"{scale * flight[key]:.{1 if unit == 'cm' else 3}f} {unit}"
+    yield "cubes picked over ROS 2", f"{arm['successes']} of {arm['episodes']}"
+    yield "photon to motor in the demo", f"p50 {wire['p50']:.2f} ms, p99 {wire['p99']:.2f} ms"
+    yield "deadlines missed in the demo", f"{d['deadline_misses']}"
+
+
+_READERS = {
+    "demo": _demo,
+    "eval_arm": _arm,
+    "eval_quadrotor": _quadrotor,
+    "loop": _loop,
+    "faults": _faults,
+    "raptor": _raptor,
+}
+
+
+def _latency(d: Mapping[str, Any]) -> str:
+    return "ideal wire" if d["latency"] == "none" else "latency of the card"
+
+
+def _interval(wilson: Mapping[str, float]) -> str:
+    return f"95 % Wilson interval {100 * wilson['lower']:.1f} to {100 * wilson['upper']:.1f} %"
