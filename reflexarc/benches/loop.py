@@ -151,8 +151,7 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
     from reflexarc_ros.robot_node import make_robot, with_rate
 
     from hardware.cards import load_robot_card
-    from hardware.gate import CommandGate, GateConfig
-    from hardware.kinematics import tool_positions
+    from hardware.gate import CommandGate
     from policies.controller import load_controller
 
     parameters = {spec.name: spec.parameters for spec in nodes(case.system, case.arguments)}
@@ -163,14 +162,7 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
     controller = load_controller(
         parameters["policy_node"]["policy"], card, steady_clock=time.monotonic_ns, rate_hz=case.rate_hz
     )
-    interface = controller.binding.interface_name
-    names = card.commands[interface].names
-    gate = CommandGate(
-        card,
-        interface,
-        config=GateConfig(),
-        tool_positions=tool_positions(card, names) if card.workspace is not None else None,
-    )
+    gate = CommandGate(card, controller.binding.interface_name)
     robot = make_robot(card, settings, start_ns=1_000_000_000)
     reference = _reference(is_wanted=bool(controller.binding.reference_terms))
     latencies: list[float] = []

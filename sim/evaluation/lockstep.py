@@ -23,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
-from hardware.command import Command, CommandKind, FloatArray
+from hardware.command import Command, FloatArray
 from hardware.errors import ConfigError, Refusal
 from hardware.gate import CommandGate, GateAction, Verdict
-from hardware.kinematics import tool_positions
 from hardware.reference import Trajectory
 from hardware.robot import Observation, RobotCard
 from sim.evaluation.faults import COMMAND_TOPIC, Fault, Stack
@@ -107,7 +106,7 @@ class LockstepRun:
 
 
 def make_gate(card: RobotCard, interface: str | None = None) -> CommandGate:
-    """Make the command gate of a robot, with its forward kinematics where it has a workspace.
+    """Make the command gate of a robot.
 
     Args:
         card: the robot's card.
@@ -119,11 +118,7 @@ def make_gate(card: RobotCard, interface: str | None = None) -> CommandGate:
     Raises:
         ConfigError: the card has no such interface, or a rule cannot be applied to it.
     """
-    interface = next(iter(card.commands)) if interface is None else interface
-    spec = card.commands.get(interface)
-    moves_tool = spec is not None and spec.kind is CommandKind.JOINT_POSITION and bool(card.kinematics)
-    positions = tool_positions(card, card.commands[interface].names) if moves_tool else None
-    return CommandGate(card, interface, tool_positions=positions)
+    return CommandGate(card, next(iter(card.commands)) if interface is None else interface)
 
 
 def run_lockstep(

@@ -15,10 +15,9 @@ from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Schedule
-from hardware.command import Command, CommandKind
+from hardware.command import Command
 from hardware.errors import ConfigError
 from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
-from hardware.kinematics import tool_positions
 from hardware.robot import Observation
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
@@ -70,13 +69,8 @@ class GateNode(ReflexarcNode):
         self._sources = tuple(self.setting("sources"))
         self._codec = ChunkCodec(self._spec.kind, self._spec.names)
         self._topic = ObservationTopic(card, pacing_topic(card))
-        needs_tool = card.workspace is not None and self._spec.kind is CommandKind.JOINT_POSITION
-        self._gate = CommandGate(
-            card,
-            interface,
-            config=GateConfig(sources=self._sources, state_terms=tuple(self._topic.slices)),
-            tool_positions=tool_positions(card, self._spec.names) if needs_tool else None,
-        )
+        config = GateConfig(sources=self._sources, state_terms=tuple(self._topic.slices))
+        self._gate = CommandGate(card, interface, config=config)
         self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, qos.command(None, None))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._entities = [
