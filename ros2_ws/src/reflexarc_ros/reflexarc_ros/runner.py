@@ -134,7 +134,7 @@ class SystemRunner:
     def _start(self, spec: NodeSpec) -> _Process:
         path = Path(self._folder.name) / f"{spec.name}.yaml"
         path.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}), encoding="utf-8")
-        command = [sys.executable, "-m", f"{spec.package}.{spec.executable}", "--ros-args"]
+        command = [sys.executable, "-m", f"{spec.package}.start", spec.executable, "--ros-args"]
         command += ["-r", f"__node:={spec.name}", "-r", f"__ns:={spec.namespace}", "--params-file", str(path)]
         for source, target in spec.remappings:
             command += ["-r", f"{source}:={target}"]
