@@ -234,7 +234,7 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
     age_s = robot.latency.loop_p99_s
     if age_s > policy.max_loop_age_s:
         wrong(
-            f"the robot's data is {age_s * 1e3:.1f} ms old at the motor (p99 of its latency card)",
+            f"the robot's data is {age_s * 1e3:.1f} ms old at the motor (p99, latency card)",
             f"at most max_loop_age_s = {policy.max_loop_age_s * 1e3:.1f} ms",
             "shorten the loop and measure it again, or choose a policy trained with delay",
         )
