@@ -24,6 +24,9 @@ from sim.twin.trace import Trace
 NAMESPACE = "quadrotor"
 CARD = "quadrotor_twin"
 _BRING_UP_S, _REACTION_S, _RESTART_S, _RECOVERY_S, _LANDING_S = 60.0, 3.0, 45.0, 30.0, 15.0
+_PATIENCE_S = 30.0
+# How long commands must have passed before the policy is killed.
+_STEADY_S = 0.5
 # How long the recovered vehicle is shown before it lands.
 _AFTERGLOW_S = 2.0
 # Slower than this, and near the ground, it has landed; for how long.
@@ -124,8 +127,10 @@ class _Pilot:
 
     def fly(self) -> None:
         self._bring_up()
-        plan = self._plan
-        self._wait(lambda: self._time_s() >= plan.kill_s, plan.kill_s + 30.0, "the flight came to no end")
+        kill_s = self._plan.kill_s
+        self._wait(lambda: self._time_s() >= kill_s, kill_s + _PATIENCE_S, "the flight came to no end")
+        # Were the gate in its safe action already (a host that was away), the kill would show nothing.
+        self._wait(self._passes_steadily, _PATIENCE_S, "the gate did not let commands through")
         self._kill()
         self._come_back()
         end_s = self._time_s() + _AFTERGLOW_S
@@ -203,6 +208,12 @@ class _Pilot:
             return has_stopped and now_s - low["since_s"] > _LANDED_FOR_S
 
         self._wait(landed, _LANDING_S, "the vehicle did not land after the emergency stop")
+
+    def _passes_steadily(self) -> bool:
+        changes = self._observer.changes
+        if not changes or changes[-1].is_safe:
+            return False
+        return time.monotonic_ns() - changes[-1].steady_ns > _STEADY_S * 1e9
 
     # --- watching ----------------------------------------------------------------------------
 

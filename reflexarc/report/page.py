@@ -12,7 +12,7 @@ from typing import Any
 
 from reflexarc.demos.stage import Check
 from reflexarc.demos.summary import Outcome, Run
-from reflexarc.report.story import not_flown, tell_arm, tell_flight
+from reflexarc.report.story import not_flown, tell_arm, tell_flight, unplanned_safe_actions
 from reflexarc.report.video import poster_path
 
 _STYLE = Path(__file__).with_name("page.css")
@@ -134,6 +134,13 @@ def _quadrotor(run: Run, outcome: Outcome, media: Media) -> str:
             for t, text in tell_flight(run.flight, run.flight_figures)
         )
         parts.append(f'<h3>What happened</h3><ol class="story">{told}</ol>')
+        unplanned = unplanned_safe_actions(run.flight)
+        if unplanned:
+            text = (
+                f"The gate took the safe action {unplanned} more time(s), beside the start and the killed"
+                " policy: processes were late. The load of the machine is at the end of this page."
+            )
+            parts.append(_text(text, "small"))
         left_out = not_flown(run.flight)
         if left_out:
             parts.append(_text(f"Not flown in this short demo: {', '.join(left_out)}.", "small"))

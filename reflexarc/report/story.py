@@ -49,6 +49,11 @@ def tell_flight(record: FlightRecord, figures: FlightFigures) -> list[tuple[floa
     return told
 
 
+def unplanned_safe_actions(record: FlightRecord) -> int:
+    """How often the gate took the safe action beside the start and the death of the policy."""
+    return max(0, record.gate.safe_actions - 2)
+
+
 def not_flown(record: FlightRecord) -> list[str]:
     """What a short flight left out, for people."""
     titles = {

@@ -17,6 +17,8 @@ from reflexarc_ros.domain import OwnDomain
 from reflexarc.checks.finding import Finding, Level
 
 ROOT = Path(__file__).parents[2]
+# The helpers beside these tests are importable, whatever the import mode.
+sys.path.insert(0, str(Path(__file__).parent))
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
