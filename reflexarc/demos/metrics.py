@@ -50,7 +50,7 @@ def make_flight(trace: Trace, trajectory: Trajectory, *, start_ns: int) -> Fligh
     Returns:
         The flight, from the first row of the trace.
     """
-    time_s = (trace.time_ns - start_ns) * 1e-9
+    time_s = np.asarray((trace.time_ns - start_ns) * 1e-9, dtype=np.float64)
     reference = np.array([trajectory.sample(float(t)).position_m for t in time_s]).reshape(-1, 3)
     return Flight(time_s, trace.qpos[:, :3].reshape(-1, 3), reference)
 
@@ -179,7 +179,9 @@ def recovery_s(flight: Flight, *, after_s: float) -> float | None:
 
 def lift_off_s(trace: Trace) -> float | None:
     """Seconds from the first row until the vehicle has left the ground; None: never."""
-    raised = np.flatnonzero(trace.qpos[:, 2] > trace.qpos[0, 2] + LIFTED_M) if len(trace.qpos) else []
+    if not len(trace.qpos):
+        return None
+    raised = np.flatnonzero(trace.qpos[:, 2] > trace.qpos[0, 2] + LIFTED_M)
     return float(trace.time_s[raised[0]]) if len(raised) else None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from reflexarc_ros.runner import SystemRunner
 
 from hardware.cards import load_robot_card
+from hardware.command import FloatArray
 from hardware.reference import make_program
 from reflexarc.demos.metrics import LIFTED_M, RECOVERED_FOR_S, RECOVERED_M
 from reflexarc.demos.observer import Observer, gate_counts
@@ -237,7 +238,7 @@ class _Pilot:
         height_m = float(self._position()[2])
         self._display.update(f"{error_m * 100:5.1f} cm from the reference", f"{height_m:.2f} m high")
 
-    def _position(self) -> np.ndarray:
+    def _position(self) -> FloatArray:
         assert self._observer.latest is not None
         return self._observer.latest.terms["position"]
 

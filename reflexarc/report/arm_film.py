@@ -59,7 +59,7 @@ def _rows(episode: Episode) -> list[int]:
     """The rows of the trace that the film shows: those nearest to the times of its frames."""
     times = episode.trace.time_s
     wanted = np.arange(0.0, times[-1], 1.0 / RATE_HZ)
-    return np.searchsorted(times, wanted).tolist()
+    return [int(row) for row in np.searchsorted(times, wanted)]
 
 
 def _labels(record: ArmRecord, number: int, picked: int, now_s: float) -> list[Label]:

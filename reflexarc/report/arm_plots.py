@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hardware.command import FloatArray
 from reflexarc.demos.records import ArmRecord, Episode
 from reflexarc.report.style import DANGER, FLOWN, GOOD, INK, MUTED, REFERENCE, SERIES, new_figure
 from sim.worlds import so101
 from sim.worlds.pick_cube import PickCubeSettings
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The middle of the cube in a row of the trace, behind the joints.
@@ -69,11 +71,11 @@ def cubes(record: ArmRecord) -> Figure:
     return figure
 
 
-def _height_cm(episode: Episode) -> np.ndarray:
-    return (episode.trace.qpos[:, _CUBE][:, 2] - so101.CUBE_EDGE_M / 2) * 100
+def _height_cm(episode: Episode) -> FloatArray:
+    return np.asarray(100 * (episode.trace.qpos[:, _CUBE][:, 2] - so101.CUBE_EDGE_M / 2))
 
 
-def _frame_table(axes, settings: PickCubeSettings) -> None:  # noqa: ANN001
+def _frame_table(axes: Axes, settings: PickCubeSettings) -> None:
     (x0, x1), (y0, y1) = settings.cube_x_m, settings.cube_y_m
     axes.plot([y0, y1, y1, y0, y0], [x0, x0, x1, x1, x0], color=MUTED, linewidth=1.0, dashes=(4, 2))
     axes.plot(0.0, 0.0, marker="o", markersize=9, color=INK)

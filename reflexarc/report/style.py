@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,11 @@ _DROPPED = re.compile(
 
 
 def new_figure(
-    *, height_in: float, rows: int = 1, columns: int = 1, **keywords: object
+    *,
+    height_in: float,
+    rows: int = 1,
+    columns: int = 1,
+    **keywords: Any,  # noqa: ANN401, whatever matplotlib takes
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure of the report's width.
 
@@ -90,7 +94,7 @@ def new_figure(
         }
     )
     figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **keywords)  # type: ignore[arg-type]
+    axes = figure.subplots(rows, columns, squeeze=False, **keywords)
     return figure, list(axes.ravel())
 
 
