@@ -35,6 +35,8 @@ RESULTS = ROOT / "docs/results"
 _BLOCK = re.compile(r"(<!-- begin: (?P<what>[^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _WORDS = {str: "text", bool: "true or false", int: "whole number", float: "number", Any: "anything"}
 _MISSING = dataclasses.MISSING
+# Stands for a new line in a cell.
+_BREAK = "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -239,13 +241,24 @@ def results() -> str:
 
 
 def figures(*files: str) -> str:
-    """The same of some files, without their names."""
-    rows = [row[:3] for row in results_table.rows(RESULTS) if any(f"[{f}.json]" in row[3] for f in files)]
-    return table(("what", "figure", "command"), rows)
+    """The main figures of some files, one line a command."""
+    found: dict[str, list[str]] = {}
+    for what, figure, command, file in results_table.rows(RESULTS, only_main=True):
+        if any(f"[{name}.json]" in file for name in files):
+            found.setdefault(command, []).append(f"{what}: {figure}")
+    return table(("command", "what it measured"), [(c, _BREAK.join(lines)) for c, lines in found.items()])
+
+
+def machines() -> str:
+    """The machines on which the results were measured that depend on one."""
+    return table(
+        ("file", "machine before (demo: after) the measurement"), list(results_table.machines(RESULTS))
+    )
 
 
 _MAKERS: Mapping[str, Callable[..., str]] = {
-    maker.__name__: maker for maker in (fields, settings, arguments, options, rules, times, results, figures)
+    maker.__name__: maker
+    for maker in (fields, settings, arguments, options, rules, times, results, figures, machines)
 }
 
 
@@ -289,7 +302,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _cell(text: str) -> str:
     """Keep what Markdown would take for a column or a tag."""
     parts = text.replace("|", "\\|").split("`")
-    return "`".join(p if i % 2 else p.replace("<", "&lt;") for i, p in enumerate(parts))
+    whole = "`".join(p if i % 2 else p.replace("<", "&lt;") for i, p in enumerate(parts))
+    return whole.replace(_BREAK, "<br>")
 
 
 def _load(target: str) -> Any:  # noqa: ANN401

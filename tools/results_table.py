@@ -25,11 +25,16 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
-def rows(folder: Path) -> Iterator[Row]:
+# What a reader of the README can do without.
+_DETAILS = ("time to success", "commands that the gate", "deadlines missed", "photon to motor in the demo")
+
+
+def rows(folder: Path, *, only_main: bool = False) -> Iterator[Row]:
     """The figures of every file that is there.
 
     Args:
         folder: holds the files of `COMMANDS`.
+        only_main: leave the details out.
 
     Yields:
         What was measured, the figure, the command and the file, as Markdown.
@@ -41,7 +46,29 @@ def rows(folder: Path) -> Iterator[Row]:
         document = json.loads(path.read_text(encoding="utf-8"))
         reader = _READERS[name.removesuffix(".json").split("_latency")[0]]
         for what, figure in reader(document):
+            if only_main and what.startswith(_DETAILS):
+                continue
             yield what, figure, f"`{command}`", f"[{name}]({name})"
+
+
+def machines(folder: Path) -> Iterator[tuple[str, str]]:
+    """The machines of the files that depend on one.
+
+    Args:
+        folder: holds the files of `COMMANDS`.
+
+    Yields:
+        The file and its machine, as Markdown.
+    """
+    for name in COMMANDS:
+        path = folder / name
+        machine = json.loads(path.read_text(encoding="utf-8")).get("machine") if path.exists() else None
+        if machine is not None:
+            yield (
+                f"[{name}]({name})",
+                f"{machine['processor']}, {machine['cores']:g} cores, load {machine['load_1min']:.1f},"
+                f" Linux {machine['kernel'].split('-')[0]}, Python {machine['python']}",
+            )
 
 
 def _arm(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -91,7 +118,8 @@ def _faults(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, ratio in d["ratios"].items():
-        yield f"one RAPTOR step over {name}", f"{ratio:.2f} ×"
+        beside, _, back_end = name.rpartition(", ")
+        yield f"one RAPTOR step, {back_end}", f"{ratio:.2f} × {beside}"
 
 
 def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
