@@ -41,22 +41,30 @@ def run(config: DemoConfig) -> int:
         KeyboardInterrupt: Ctrl-C; all processes have been stopped.
     """
     add_ros_package()
-    from reflexarc.demos.show import Show
-
     with _one_interrupt():
+        from reflexarc.demos.show import Show
+
         return Show(config).run()
 
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
     """Let the first Ctrl-C stop the demo, and further ones not disturb its stopping."""
+    interrupted = False
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
         signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, handle)
     try:
         yield
+    except Exception as error:
+        # A library that is interrupted while it is imported turns the interrupt into an error of its own.
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

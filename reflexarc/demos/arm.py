@@ -45,7 +45,7 @@ def pick(plan: ArmPlan, *, folder: Path, domain_id: int, display: Display, view:
         runner = SystemRunner(
             "arm", system_arguments(trace_path, view=view), on_line=log.line, domain_id=domain_id
         )
-        with Observer(load_robot_card(CARD), namespace=NAMESPACE, domain_id=domain_id) as observer, runner:
+        with runner, Observer(load_robot_card(CARD), namespace=NAMESPACE, domain_id=domain_id) as observer:
             foreman = _Foreman(plan, trace_path, runner, observer, display, log)
             foreman.work()
         foreman.keep_trace(plan.episodes - 1)

@@ -106,9 +106,12 @@ class Observer:
         trace: TracebackType | None,
     ) -> None:
         """Leave the graph."""
+        self._executor.remove_node(self._node)
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
+        # What is still referred to keeps its files in shared memory.
+        self._context.destroy()
 
     # --- looking -----------------------------------------------------------------------------
 

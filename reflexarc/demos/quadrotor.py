@@ -67,9 +67,10 @@ def fly(
         runner = SystemRunner(
             "quadrotor", system_arguments(plan, trace_path, view=view), on_line=log.line, domain_id=domain_id
         )
+        # The runner leaves last: it removes what a killed process left in shared memory.
         with (
-            Observer(load_robot_card(CARD), namespace=NAMESPACE, domain_id=domain_id) as observer,
             runner,
+            Observer(load_robot_card(CARD), namespace=NAMESPACE, domain_id=domain_id) as observer,
         ):
             pilot = _Pilot(plan, runner, observer, display, log, since_start_s)
             pilot.fly()

@@ -321,6 +321,18 @@ def test_only_the_first_interrupt_is_heard():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interrupt_that_a_library_disguises_is_still_one():
+    def imported_badly():
+        with demo._one_interrupt():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as interrupt:
+                raise ImportError("initialization failed") from interrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        imported_badly()
+
+
 def test_bad_input_moves_nothing_and_exits_with_two(run_cli, tmp_path):
     done = run_cli("demo", "--headless", "--seconds", "-1", "--out", str(tmp_path / "report"))
     assert done.returncode == 2

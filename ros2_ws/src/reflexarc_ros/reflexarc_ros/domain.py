@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +14,10 @@ from hardware.errors import ConfigError
 # Fast DDS derives its ports from the domain; up to 101 they stay below the ephemeral range.
 _FIRST, _LAST = 20, 99
 _CLAIM_PORT = 17000
+# The DDS rule: a domain has the ports from base + step * id on.
+_PORT_BASE, _PORT_STEP = 7400, 250
+_SHARED_MEMORY = Path("/dev/shm")
+_PORT_FILE = re.compile(r"(?:sem\.)?fastrtps_port(\d+)(?:_el|_mutex)?")
 
 
 class OwnDomain:
@@ -54,4 +60,18 @@ class OwnDomain:
     ) -> None:
         """Give the id back."""
         if self._claim is not None:
+            _remove_port_files(self.id)
             self._claim.close()
+
+
+def _remove_port_files(domain_id: int) -> None:
+    """Remove what Fast DDS leaves in shared memory when participants of a domain start at the same time.
+
+    It counts their users wrongly then, and its own tool takes the files for used ones. The domain is ours
+    alone, and nobody is in it any more.
+    """
+    first = _PORT_BASE + _PORT_STEP * domain_id
+    for path in _SHARED_MEMORY.iterdir() if _SHARED_MEMORY.is_dir() else ():
+        found = _PORT_FILE.fullmatch(path.name)
+        if found is not None and first <= int(found[1]) < first + _PORT_STEP:
+            path.unlink(missing_ok=True)
