@@ -10,7 +10,14 @@ import numpy as np
 
 from hardware.command import FloatArray
 from reflexarc.demos.metrics import make_flight, safe_stretches
-from reflexarc.demos.plan import AIRFRAME, GUST_FORCE_N, RAMP_S, Segment
+from reflexarc.demos.plan import (
+    AIRFRAME,
+    FAST_PERIOD_S,
+    GUST_FORCE_N,
+    RAMP_S,
+    SLOW_PERIOD_S,
+    Segment,
+)
 from reflexarc.demos.records import FlightRecord
 from reflexarc.report.video import (
     ALARM,
@@ -33,7 +40,9 @@ from sim.worlds.trail import draw_trail
 _FLOWN, _SAFE, _REFERENCE = (0.96, 0.39, 0.08, 1.0), (0.85, 0.15, 0.2, 1.0), (0.16, 0.36, 0.84, 0.55)
 _SHADOW, _WIND = (0.12, 0.14, 0.18, 0.34), (0.80, 0.58, 0.02, 0.9)
 # How much of the flown path is shown, how far the points of a line are apart, seconds.
-_TRAIL_S, _TRAIL_STEP_S = 3.5, 0.08
+_TRAIL_S, _TRAIL_STEP_S = 3.5, 0.1
+# Points of the reference's loop: software rendering pays for every one of them.
+_LOOP_POINTS = 57
 # The camera follows a smoothed position: time constant, seconds; distance, metres; angles, degrees.
 _FOLLOW_S, _DISTANCE_M, _AZIMUTH_DEG, _TURN_DEG_S, _ELEVATION_DEG = 0.9, 3.1, 118.0, 0.55, -19.0
 # How much of the camera's aim goes to the middle of the flying ground.
@@ -168,7 +177,9 @@ class _Scene:
         if phase.segment is Segment.TAKE_OFF:
             times = np.array([phase.start_s, phase.end_s])
         elif phase.segment in (Segment.FIGURE_EIGHT_10S, Segment.FIGURE_EIGHT_5_5S):
-            times = np.arange(phase.start_s + RAMP_S, min(phase.start_s + RAMP_S + 10.2, phase.end_s), 0.1)
+            period_s = SLOW_PERIOD_S if phase.segment is Segment.FIGURE_EIGHT_10S else FAST_PERIOD_S
+            # With one ramp a little more than a loop, with two ramps exactly one.
+            times = phase.start_s + np.linspace(0.0, period_s + RAMP_S, _LOOP_POINTS)
         else:
             return np.zeros((0, 3))
         return np.array([self._record.trajectory.sample(float(t)).position_m for t in times])
