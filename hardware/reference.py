@@ -257,7 +257,7 @@ def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
         height_m: where to fly, metres above the ground.
 
     Returns:
-        The reference; it begins on the ground at the origin and ends with its last part.
+        The reference; a first hover begins on the ground at the origin, and the last point is held.
 
     Raises:
         ConfigError: a part that cannot be read.
@@ -269,6 +269,8 @@ def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
         try:
             numbers = [float(word) for word in words[1:]]
         except ValueError:
+            numbers = []
+        if not all(math.isfinite(n) and n > 0 for n in numbers):
             numbers = []
         if words[:1] == ["hover"] and len(numbers) == 1:
             start = None if parts else (0.0, 0.0, 0.0)

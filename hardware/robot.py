@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -167,6 +167,13 @@ class CommandSpec:
                     expected="a positive number",
                     mend=f"correct {name}",
                 )
+        if self.robot_timeout_s < self.timeout_s:
+            raise ConfigError(
+                f"robot_timeout_s {self.robot_timeout_s} is below timeout_s {self.timeout_s}",
+                where="commands",
+                expected="a robot that waits at least as long as the gate",
+                mend="raise robot_timeout_s",
+            )
         for element, limit in self.limits.items():
             for name in _NEEDS[self.kind]:
                 if getattr(limit, name) is None:
@@ -249,6 +256,22 @@ class Delay:
     jitter_s: float = 0.0
     # Share of messages that are lost, 0 to 1.
     drop_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: a time is negative or not finite, or the share is not one.
+        """
+        for name in ("mean_s", "jitter_s", "drop_rate"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0) or (name == "drop_rate" and value > 1):
+                raise ConfigError(
+                    f"{name} {value} is out of range",
+                    where="latency",
+                    expected="0 to 1" if name == "drop_rate" else "zero or a positive number of seconds",
+                    mend=f"correct {name}",
+                )
 
     @property
     def p99_s(self) -> float:
@@ -354,6 +377,23 @@ class RobotCard:
             expected="one of " + ", ".join(s.kind.value for s in self.commands.values()),
             mend="choose a policy that commands one of these kinds",
         )
+
+
+def with_rate(card: RobotCard, rate_hz: float) -> RobotCard:
+    """Copy a card with another rate of observations and commands.
+
+    Args:
+        card: the card.
+        rate_hz: the rate of every term and every command interface.
+
+    Returns:
+        The copy.
+    """
+    return replace(
+        card,
+        observations={n: replace(s, rate_hz=rate_hz) for n, s in card.observations.items()},
+        commands={n: replace(s, rate_hz=rate_hz) for n, s in card.commands.items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

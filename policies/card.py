@@ -164,8 +164,8 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
 
     if policy.robot_kind != robot.kind:
         wrong(
-            f"the policy was made for a {policy.robot_kind}",
-            f"a policy for a {robot.kind}",
+            f"the policy was made for robots of kind {policy.robot_kind!r}",
+            f"a policy for robots of kind {robot.kind!r}",
             "choose another policy or another robot",
         )
     term_order: dict[str, tuple[int, ...]] = {}
@@ -195,6 +195,12 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
                 f"{name!r} has no element {', '.join(map(repr, unknown))}",
                 "one of " + ", ".join(names),
                 "correct the names on the policy card",
+            )
+        elif name in REFERENCE_TERMS and term.names != names:
+            wrong(
+                f"{name!r} is wanted as {', '.join(term.names)}",
+                "exactly " + ", ".join(names),
+                "list the elements in this order on the policy card",
             )
         elif name not in REFERENCE_TERMS:
             term_order[name] = tuple(names.index(n) for n in term.names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class ControllerConfig:
     # The base policy's folder, relative to the file.
     base: str
     # Settings of the base policy's loader (back end, clipping).
-    options: Mapping[str, str | float | bool] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     # The schedule.
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
@@ -286,7 +286,7 @@ def load_controller(
     if path.is_dir():
         return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
     config = _load_config(path)
-    base = load_policy(path.parent / config.base, rate_hz=rate_hz, **config.options)
+    base = load_policy(path.parent / config.base, **{"rate_hz": rate_hz, **config.options})
     return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
 
 
@@ -303,6 +303,8 @@ def base_folder(path: Path | str) -> Path:
         ConfigError: the controller file has faults.
     """
     path = Path(path)
+    if (path / CONTROLLER_FILE).exists():
+        path = path / CONTROLLER_FILE
     return path if path.is_dir() else path.parent / _load_config(path).base
 
 

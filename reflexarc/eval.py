@@ -290,17 +290,17 @@ def _show_quadrotor(report: QuadrotorReport, output: Output) -> None:
     from rich.table import Table
 
     table = Table(title=f"{report.airframe}, in lockstep", title_justify="left", title_style="bold")
-    for heading in ("manoeuvre", "RMSE, m", "horizontal, m", "published, m", "ratio"):
+    for heading in ("manoeuvre", "RMSE, m", "horizontal, m", "in l2f, m", "ratio"):
         table.add_column(heading, justify="left" if heading == "manoeuvre" else "right")
     table.add_row("hover, last 5 s", f"{report.hover_error_m:.4f}", "", "", "")
     for result in report.figure_eights:
-        published = result.published_rmse_m
+        known = result.reference_rmse_m
         table.add_row(
             f"figure eight, {result.period_s:g} s",
             f"{result.rmse_m:.3f}",
             f"{result.rmse_horizontal_m:.3f}",
-            "-" if published is None else f"{published:.3f}",
-            "-" if published is None else f"{result.rmse_m / published:.2f}",
+            "-" if known is None else f"{known:.3f}",
+            "-" if known is None else f"{result.rmse_m / known:.2f}",
         )
     output.console.print(table)
     interval = report.interval

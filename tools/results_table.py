@@ -85,7 +85,7 @@ def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     how = f"{d['airframe']}, {_latency(d)}"
     yield f"hover error (RMS of the last 5 s), {how}", f"{100 * d['hover_error_m']:.1f} cm"
     for eight in d["figure_eights"]:
-        published = eight["published_rmse_m"]
+        published = eight["reference_rmse_m"]
         beside = (
             ""
             if published is None

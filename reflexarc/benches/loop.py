@@ -148,10 +148,11 @@ def _over_ros(case: _Case, seconds: float) -> tuple[FloatArray, int]:
 
 def _in_process(case: _Case, seconds: float) -> FloatArray:
     from reflexarc_ros.bringup import nodes
-    from reflexarc_ros.robot_node import make_robot, with_rate
+    from reflexarc_ros.robot_node import make_robot
 
     from hardware.cards import load_robot_card
     from hardware.gate import CommandGate
+    from hardware.robot import with_rate
     from policies.controller import load_controller
 
     parameters = {spec.name: spec.parameters for spec in nodes(case.system, case.arguments)}

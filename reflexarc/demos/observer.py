@@ -17,8 +17,7 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import ChunkCodec, ObservationTopic, SafeStop
-from reflexarc_ros.robot_node import GATE_TOPIC
+from reflexarc_ros.messages import GATE_TOPIC, ChunkCodec, ObservationTopic, SafeStop
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 

@@ -26,7 +26,7 @@ ShowRun = Callable[[str, Step], None]
 
 # Measured with the published policy and RAPTOR's own simulator: figure-eight RMSE by period in
 # seconds, metres. Specs of RAPTOR, section 3.3, by airframe.
-PUBLISHED_RMSE_M: Mapping[str, Mapping[float, float]] = {
+REFERENCE_RMSE_M: Mapping[str, Mapping[float, float]] = {
     "crazyflie": {10.0: 0.086, 5.5: 0.205},
     "x500_real": {10.0: 0.063, 5.5: 0.169},
     "x500_sim": {10.0: 0.069, 5.5: 0.187},
@@ -51,8 +51,8 @@ class FigureEightResult:
     # Root mean square of the distance to the reference over all loops, metres; and of its horizontal part.
     rmse_m: float
     rmse_horizontal_m: float
-    # The same as published for this airframe, metres; None where nothing is.
-    published_rmse_m: float | None
+    # The same for this airframe in RAPTOR's own simulator, metres; None where nobody measured it.
+    reference_rmse_m: float | None
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,8 @@ def _figure_eight(flight: _Flight, period_s: float) -> FigureEightResult:
     reference = sequence([_take_off(duration_s=before_s), FigureEight(_CENTRE_M, period_s)])
     errors = flight.run(f"figure_eight_{period_s:g}s", reference, duration_s=before_s + loops_s)
     during = errors[-round(loops_s / flight.period_s) :]
-    published = PUBLISHED_RMSE_M.get(flight.twin.airframe.name, {})
-    return FigureEightResult(period_s, _rms(during), _rms(during[:, :2]), published.get(period_s))
+    known = REFERENCE_RMSE_M.get(flight.twin.airframe.name, {})
+    return FigureEightResult(period_s, _rms(during), _rms(during[:, :2]), known.get(period_s))
 
 
 def _recover(flight: _Flight, seed: int) -> Recovery:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Mapping
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,6 +93,16 @@ class ArmTwin(Twin):
     def state(self) -> FloatArray:
         """The true state, as no sensor sees it: six joints and the cube's pose, shape (13,)."""
         return self.world.state
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The world with its visual meshes, for viewers; it moves as the physics does."""
+        return _visual_model()
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """The world's present state, for viewers and renderers; not to be written to."""
+        return self.world.data
 
     @property
     def description(self) -> str:
@@ -246,3 +258,8 @@ class ArmTwin(Twin):
 
     def _state(self) -> tuple[FloatArray, FloatArray]:
         return self.world.state, self.world.data.qvel.copy()
+
+
+@functools.cache
+def _visual_model() -> mujoco.MjModel:
+    return so101.build_model(visual=True)

@@ -68,7 +68,7 @@ def test_quadrotor_is_measured_beside_the_published_figures(capsys):
     assert document["airframe"] == "x500_real"
     assert 0 < document["hover_error_m"] < 0.05
     (eight,) = document["figure_eights"]
-    assert eight["published_rmse_m"] == 0.169
+    assert eight["reference_rmse_m"] == 0.169
     assert eight["rmse_m"] == pytest.approx(0.169, rel=0.15)
     assert (document["successes"], document["episodes"]) == (1, 1)
 
@@ -86,7 +86,7 @@ def test_quadrotor_that_hovers_worse_than_demanded_exits_with_1(capsys):
     [
         (["arm", "none/such"], "there is no policy 'none/such'"),
         (["quadrotor", "--robot", "heron"], "there is no robot card 'heron'"),
-        (["arm", "raptor/published"], "the policy was made for a quadrotor"),
+        (["arm", "raptor/published"], "the policy was made for robots of kind 'quadrotor'"),
         (["arm", "raptor/published", "--episodes", "0"], "episodes is 0"),
         (["quadrotor", "--airframe", "brick"], "airframe"),
     ],

@@ -59,7 +59,7 @@ def test_systems_and_their_arguments_are_listed(run_cli):
         (["quadrotor", "pace:=warp"], "pace is 'warp'"),
         (["quadrotor", "robot:=heron"], "there is no robot card 'heron'"),
         (["quadrotor", "policy:=none/such"], "there is no policy 'none/such'"),
-        (["quadrotor", "robot:=so101_twin"], "the policy was made for a quadrotor"),
+        (["quadrotor", "robot:=so101_twin"], "the policy was made for robots of kind 'quadrotor'"),
     ],
 )
 def test_bad_input_exits_with_2_before_anything_starts(capsys, words, what):

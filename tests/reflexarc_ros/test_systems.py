@@ -33,8 +33,8 @@ def wait_for(condition, timeout_s=30.0):
         ("quadrotor", {"policy": "raptor/none"}, "there is no policy 'raptor/none'"),
         ("quadrotor", {"airframe": "zeppelin"}, "zeppelin"),
         ("quadrotor", {"rate": "often"}, "rate is 'often'"),
-        ("quadrotor", {"policy": "bc/pick_cube"}, "the policy was made for a arm"),
-        ("arm", {"policy": "raptor/published"}, "the policy was made for a quadrotor"),
+        ("quadrotor", {"policy": "bc/pick_cube"}, "the policy was made for robots of kind 'arm'"),
+        ("arm", {"policy": "raptor/published"}, "the policy was made for robots of kind 'quadrotor'"),
         ("quadrotor", {"headless": "false"}, "there is no display for the live viewer"),
     ],
 )

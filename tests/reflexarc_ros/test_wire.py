@@ -104,7 +104,7 @@ def test_numbers_in_the_wrong_field_are_refused_in_words():
     codec = ChunkCodec(CommandKind.MOTOR, ("a", "b"))
     other = ChunkCodec(CommandKind.JOINT_POSITION, ("a", "b"))
     raw = other.encode(ActionChunk(CommandKind.JOINT_POSITION, ("a", "b"), np.zeros((1, 2)), 1, 10, 0.1))
-    with pytest.raises(ConfigError, match="0 numbers in 2 points for 2 names"):
+    with pytest.raises(ConfigError, match="0 numbers in a point for 2 names"):
         codec.decode(raw, source="policy")
 
 

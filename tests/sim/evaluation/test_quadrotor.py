@@ -10,7 +10,7 @@ from hardware.chunk import ActionChunk
 from hardware.command import CommandKind
 from policies.controller import load_controller
 from policies.raptor import PUBLISHED
-from sim.evaluation.quadrotor import PUBLISHED_RMSE_M, evaluate_quadrotor, random_state
+from sim.evaluation.quadrotor import REFERENCE_RMSE_M, evaluate_quadrotor, random_state
 from sim.quadrotor.airframes import airframe_names
 
 DRONE = load_robot_card("quadrotor_twin")
@@ -30,7 +30,7 @@ def test_raptor_flies_the_x500_as_published():
     assert report.hover_error_m < 0.05
     (eight,) = report.figure_eights
     # Specs of RAPTOR, section 3.3: 0.169 m, 0.167 m of it horizontal.
-    assert eight.published_rmse_m == 0.169
+    assert eight.reference_rmse_m == 0.169
     assert eight.rmse_m == pytest.approx(0.169, rel=0.05)
     assert eight.rmse_horizontal_m == pytest.approx(0.167, rel=0.05)
     assert (report.successes, report.episodes) == (3, 3)
@@ -79,4 +79,4 @@ def test_starts_are_repeatable_and_within_their_bounds():
 
 
 def test_published_figures_name_airframes_that_exist():
-    assert set(PUBLISHED_RMSE_M) <= set(airframe_names())
+    assert set(REFERENCE_RMSE_M) <= set(airframe_names())

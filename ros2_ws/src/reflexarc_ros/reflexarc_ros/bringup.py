@@ -6,6 +6,8 @@ description with the wheels alone.
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +92,18 @@ def environment() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
+def parameter_words(spec: NodeSpec) -> list[str]:
+    """Give a node's parameters as words of its command line, as JSON, which is YAML: a text stays a text.
+
+    Args:
+        spec: the node.
+
+    Returns:
+        `-p name:=value` for each parameter; no file is left behind.
+    """
+    return [w for name, value in spec.parameters.items() for w in ("-p", f"{name}:={json.dumps(value)}")]
+
+
 def parse_arguments(system: str, words: Sequence[str]) -> dict[str, str]:
     """Read `name:=value` words.
 
@@ -171,11 +185,38 @@ def _number(arguments: Mapping[str, str], name: str) -> float:
 
 def _to_number(name: str, text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         raise ConfigError(
             f"{name} is {text!r}", where="bring-up", expected="a number", mend="correct the value"
-        ) from None
+        )
+    return number
+
+
+def _between(arguments: Mapping[str, str], name: str, lower: float, upper: float) -> float:
+    number = _number(arguments, name)
+    if not lower <= number <= upper:
+        raise ConfigError(
+            f"{name} is {arguments[name]!r}",
+            where="bring-up",
+            expected=f"a number from {lower:g} to {upper:g}",
+            mend="correct the value",
+        )
+    return number
+
+
+def _seed(arguments: Mapping[str, str]) -> int:
+    number = _between(arguments, "seed", 0, 2**31)
+    if number != int(number):
+        raise ConfigError(
+            f"seed is {arguments['seed']!r}",
+            where="bring-up",
+            expected="a whole number",
+            mend="correct the value",
+        )
+    return int(number)
 
 
 def _flag(arguments: Mapping[str, str], name: str) -> bool:
@@ -187,6 +228,15 @@ def _words(text: str, separator: str) -> list[str]:
 
 
 def _check_display(arguments: Mapping[str, str]) -> None:
+    host, _, number = os.environ.get("DISPLAY", "").rpartition(":")
+    socket = Path(f"/tmp/.X11-unix/X{number.split('.')[0]}")
+    if not _flag(arguments, "headless") and number and host in ("", "unix") and not socket.exists():
+        raise ConfigError(
+            f"DISPLAY is {os.environ['DISPLAY']!r}, and no X server is there",
+            where="headless:=false",
+            expected="a running X server",
+            mend="run with headless:=true, or correct DISPLAY",
+        )
     if not _flag(arguments, "headless") and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
@@ -230,6 +280,11 @@ _COMMON = (
         "pace", "real_time", "Real time, or lockstep: seeded and bit-reproducible.", ("real_time", "lockstep")
     ),
     Argument(
+        "clock",
+        "/clock",
+        "Topic of the twin's clock; give each twin its own where several share a graph, e.g. clock:=clock.",
+    ),
+    Argument(
         "realtime",
         "true",
         "Whether robot, gate and policy ask for the real-time scheduler (real time only).",
@@ -247,15 +302,22 @@ _COMMON = (
 
 def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     policy, namespace, shared = _common(arguments, "quadrotor_twin")
-    rate_hz = _number(arguments, "rate")
+    rate_hz = _between(arguments, "rate", 0, 2000)
     if arguments["airframe"]:
         from sim.quadrotor.airframes import load_airframe
 
         load_airframe(arguments["airframe"])
     gust = [_to_number("gust", part) for part in _words(arguments["gust"], ",")] or [0.0]
+    if arguments["gust"] and len(gust) != 5:
+        raise ConfigError(
+            f"gust is {arguments['gust']!r}",
+            where="bring-up",
+            expected="five numbers: start_s,duration_s,fx,fy,fz",
+            mend="correct the value",
+        )
     managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
     program = _words(arguments["program"], ";")
-    height_m, period_s = _number(arguments, "height"), _number(arguments, "period")
+    height_m, period_s = _between(arguments, "height", 0.2, 20), _between(arguments, "period", 1, 120)
     waypoints = [
         _to_number("waypoints", n) for p in _words(arguments["waypoints"], ";") for n in _words(p, ",")
     ]
@@ -270,7 +332,7 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **shared,
             "rate_hz": rate_hz,
             "policy": policy,
-            "seed": int(_number(arguments, "seed")),
+            "seed": _seed(arguments),
         },
         "reference_node": {
             **shared,
@@ -288,7 +350,7 @@ def _quadrotor(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **_twin_parameters(arguments),
         },
     }
-    return _specs(namespace, managed, parameters, realtime=_flag(arguments, "realtime"))
+    return _specs(namespace, managed, parameters, arguments)
 
 
 def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
@@ -296,10 +358,10 @@ def _arm(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     managed = ["gate_node", "policy_node", "robot_node"]
     parameters: dict[str, dict[str, Any]] = {
         "gate_node": dict(shared),
-        "policy_node": {**shared, "policy": policy, "seed": int(_number(arguments, "seed"))},
+        "policy_node": {**shared, "policy": policy, "seed": _seed(arguments)},
         "robot_node": {**_unclocked(shared), **_twin_parameters(arguments)},
     }
-    return _specs(namespace, managed, parameters, realtime=_flag(arguments, "realtime"))
+    return _specs(namespace, managed, parameters, arguments)
 
 
 def _priority(name: str) -> dict[str, int]:
@@ -314,7 +376,7 @@ def _unclocked(shared: Mapping[str, Any]) -> dict[str, Any]:
 
 def _twin_parameters(arguments: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "seed": int(_number(arguments, "seed")),
+        "seed": _seed(arguments),
         "latency": arguments["latency"],
         "cameras": _flag(arguments, "cameras"),
         "view": not _flag(arguments, "headless"),
@@ -323,15 +385,20 @@ def _twin_parameters(arguments: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _specs(
-    namespace: str, managed: list[str], parameters: Mapping[str, dict[str, Any]], *, realtime: bool
+    namespace: str,
+    managed: list[str],
+    parameters: Mapping[str, dict[str, Any]],
+    arguments: Mapping[str, str],
 ) -> tuple[NodeSpec, ...]:
     namespace = "/" + namespace.strip("/")
-    if realtime:
+    clock = arguments["clock"]
+    remappings = () if clock == "/clock" else (("/clock", clock),)
+    if _flag(arguments, "realtime"):
         parameters = {n: {**p, **_priority(n)} for n, p in parameters.items()}
     supervisor = NodeSpec(
         PACKAGE, "supervisor_node", "supervisor_node", namespace, {"managed": managed}, respawn=False
     )
-    return (*(NodeSpec(PACKAGE, n, n, namespace, parameters[n]) for n in managed), supervisor)
+    return (*(NodeSpec(PACKAGE, n, n, namespace, parameters[n], remappings) for n in managed), supervisor)
 
 
 SYSTEMS: dict[str, System] = {

@@ -13,7 +13,7 @@ from hardware.command import FloatArray
 from hardware.robot import CameraSpec, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.messages import image_message
-from reflexarc_ros.node import ReflexarcNode, destroy, leave_realtime
+from reflexarc_ros.node import ReflexarcNode, destroy
 
 if TYPE_CHECKING:
     from reflexarc_ros.robot_node import HasCameras
@@ -86,7 +86,6 @@ class CameraPublisher:
             destroy(self._node, publisher)
 
     def _run(self, first: dict[str, FloatArray], ready: threading.Event) -> None:
-        leave_realtime()
         self._view = self._robot.view()
         for name, state in first.items():
             self._render(name, state)

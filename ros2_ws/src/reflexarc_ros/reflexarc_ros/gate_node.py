@@ -10,20 +10,26 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Schedule
 from hardware.command import Command
-from hardware.errors import ConfigError
 from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
-from hardware.robot import Observation
+from hardware.robot import Observation, with_rate
 from reflexarc_ros import qos
-from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import ChunkCodec, Nothing, ObservationTopic, SafeStop
+from reflexarc_ros.assembler import Assembler
+from reflexarc_ros.messages import (
+    GATE_ESTOP_TOPIC,
+    GATE_TOPIC,
+    ChunkCodec,
+    Nothing,
+    ObservationTopic,
+    SafeStop,
+)
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
-from reflexarc_ros.robot_node import GATE_TOPIC, with_rate
 
 _PUBLISHER_CHECK_S = 0.1
 
@@ -49,7 +55,7 @@ class GateNode(ReflexarcNode):
         super().__init__("gate_node")
         self._entities: list[Any] = []
         self._loop: DeadlineLoop | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._gate: CommandGate | None = None
 
     def configure(self) -> None:
@@ -58,29 +64,25 @@ class GateNode(ReflexarcNode):
         if self.setting("rate_hz") > 0.0:
             card = with_rate(card, self.setting("rate_hz"))
         interface = self.setting("interface") or next(iter(card.commands))
-        if interface not in card.commands:
-            raise ConfigError(
-                f"no command interface {interface!r}",
-                where=f"robot card {card.name!r}",
-                expected="one of " + ", ".join(card.commands),
-                mend="correct the parameter 'interface'",
-            )
+        sources = tuple(self.setting("sources"))
+        self._gate = CommandGate(card, interface, config=GateConfig(sources=sources))
         self._spec = card.commands[interface]
-        self._sources = tuple(self.setting("sources"))
+        self._sources = sources
         self._codec = ChunkCodec(self._spec.kind, self._spec.names)
-        self._topic = ObservationTopic(card, pacing_topic(card))
-        config = GateConfig(sources=self._sources, state_terms=tuple(self._topic.slices))
-        self._gate = CommandGate(card, interface, config=config)
-        self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, qos.command(None, None))
+        self._assembler = Assembler(card, card.observations, exact=self.is_lockstep)
+        self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, self._gated_qos())
+        self._estop_publisher = self.create_publisher(Bool, GATE_ESTOP_TOPIC, qos.LATCHED)
+        self._is_latched = False
         steady = Clock(clock_type=ClockType.STEADY_TIME)
+        sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
         self._entities = [
             self._publisher,
-            self.create_subscription(
-                self._topic.message_type,
-                self._topic.topic,
-                self._on_state,
-                qos.LOCKSTEP if self.is_lockstep else qos.SENSOR,
-                raw=True,
+            self._estop_publisher,
+            *(
+                self.create_subscription(
+                    t.message_type, t.topic, self.guarded(t.topic, self._state_reader(t)), sensor, raw=True
+                )
+                for t in self._assembler.topics
             ),
             *(
                 self.create_subscription(
@@ -103,7 +105,9 @@ class GateNode(ReflexarcNode):
         with self._lock:
             self._gate.reset()
         self._state: Observation | None = None
-        self._schedule = Schedule()
+        self._assembler.clear()
+        # What is left of each source's chunk of several steps.
+        self._schedules = {source: Schedule() for source in self._sources}
         self._waiting: ActionChunk | SafeStop | Nothing | None = None
         self._last_emitted_ns = 0
         self._is_safe = False
@@ -111,7 +115,7 @@ class GateNode(ReflexarcNode):
         self._reactions_ms: list[float] = []
         self._last_command_steady_ns = time.monotonic_ns()
         if not self.is_lockstep:
-            self._loop = DeadlineLoop(self._spec.period_ns, self._on_deadline, name="gate")
+            self._loop = self.loop(self._spec.period_ns, self._on_deadline, name="gate")
             self._loop.start()
 
     def deactivate(self) -> None:
@@ -126,37 +130,53 @@ class GateNode(ReflexarcNode):
         self._entities = []
         self._gate = None
 
+    def _gated_qos(self) -> QoSProfile:
+        """A gated command is worthless once the robot has given up waiting for it."""
+        limit_s = None if self.is_lockstep else self._spec.robot_timeout_s
+        return qos.command(limit_s, limit_s)
+
     # --- wire --------------------------------------------------------------------------------
 
-    def _on_state(self, raw: bytes) -> None:
-        if not self.is_active:
-            return
-        steady_ns = time.monotonic_ns()
-        stamp_ns, terms = self._topic.decode(raw)
-        self._state = Observation(terms, stamp_ns, steady_ns)
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            self._on_lockstep(waiting)
+    def _state_reader(self, topic: ObservationTopic) -> Callable[[bytes], None]:
+        def read(raw: bytes) -> None:
+            if not self.is_active:
+                return
+            steady_ns = time.monotonic_ns()
+            stamp_ns, terms = topic.decode(raw)
+            state = self._assembler.push(topic.topic, stamp_ns, terms, steady_ns=steady_ns)
+            if state is None:
+                return
+            self._state = state
+            if self._waiting is not None:
+                waiting, self._waiting = self._waiting, None
+                self._on_lockstep(waiting)
+
+        return read
 
     def _reader(self, source: str) -> Callable[[bytes], None]:
         def read(raw: bytes) -> None:
             if not self.is_active:
                 return
             steady_ns = time.monotonic_ns()
-            try:
-                chunk = self._codec.decode(raw, source=source)
-            except ConfigError as error:
-                self.health.report(DiagnosticStatus.ERROR, str(error))
-                return
+            chunk = self._codec.decode(raw, source=source)
             if self.is_lockstep:
                 self._on_lockstep(chunk)
-            elif isinstance(chunk, ActionChunk):
+                return
+            with self._lock:
+                schedule = self._schedules[source]
+                if not isinstance(chunk, ActionChunk):
+                    schedule.clear()
+                    if isinstance(chunk, SafeStop) and self._gate is not None and self._gate.holder == source:
+                        # Whoever commands gives up: the safe action, until somebody commands again.
+                        self._gate.reset()
+                        self._judge(None, steady_ns)
+                    return
                 self._last_command_steady_ns = steady_ns
-                if len(chunk.values) > 1:
-                    self._schedule.push(chunk, now_ns=self.data_now_ns())
-                else:
-                    self._schedule.clear()
-                self._judge(chunk.command_at(0, received_steady_ns=steady_ns), steady_ns)
+                if len(chunk.values) == 1:
+                    schedule.clear()
+                    self._judge(chunk.command_at(0, received_steady_ns=steady_ns), steady_ns)
+                elif schedule.push(chunk, now_ns=self.data_now_ns()):
+                    self._judge(self._step(source, schedule, steady_ns), steady_ns)
 
         return read
 
@@ -164,32 +184,39 @@ class GateNode(ReflexarcNode):
 
     def _on_deadline(self, index: int, deadline_ns: int) -> None:
         """Once a period: the next step of a longer chunk, or what silence asks for."""
-        now_ns = time.monotonic_ns()
-        if now_ns - self._last_emitted_ns < self._spec.period_ns:
-            return
-        command = None
-        chunk = self._schedule.current
-        if chunk is not None:
-            data_now_ns = self.data_now_ns()
-            values = self._schedule.sample(data_now_ns)
-            if values is not None:
-                command = Command(chunk.kind, chunk.names, values, data_now_ns, now_ns, chunk.source)
-        self._judge(command, now_ns)
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            if now_ns - self._last_emitted_ns < self._spec.period_ns // 2:
+                return
+            steps = (self._step(source, schedule, now_ns) for source, schedule in self._schedules.items())
+            commands = [step for step in steps if step is not None]
+            for command in commands or [None]:
+                self._judge(command, now_ns)
+
+    def _step(self, source: str, schedule: Schedule, steady_ns: int) -> Command | None:
+        """The step of a source's chunk for this moment."""
+        data_now_ns = self.data_now_ns()
+        values = schedule.sample(data_now_ns)
+        chunk = schedule.current
+        if values is None or chunk is None:
+            return None
+        return Command(chunk.kind, chunk.names, values, data_now_ns, steady_ns, source)
 
     def _judge(self, command: Command | None, steady_ns: int) -> None:
+        """Judge and send, under the lock: verdicts leave in the order in which they were given."""
         gate = self._gate
         if gate is None:
             return
         with self._lock:
             verdict = gate.filter(command, self._state, self.data_now_ns(), steady_ns)
-        if verdict.action is GateAction.SAFE:
-            stamp_ns = self._state.stamp_ns if self._state is not None else self.data_now_ns()
-            self._emit_safe(verdict, stamp_ns)
-        elif verdict.action is not GateAction.KEEP:
-            self._emit(verdict)
-        elif command is None:
-            return
-        self._note(verdict, steady_ns)
+            if verdict.action is GateAction.SAFE:
+                stamp_ns = self._state.stamp_ns if self._state is not None else self.data_now_ns()
+                self._emit_safe(verdict, stamp_ns)
+            elif verdict.action is not GateAction.KEEP:
+                self._emit(verdict)
+            elif command is None:
+                return
+            self._note(verdict)
 
     # --- lockstep ----------------------------------------------------------------------------
 
@@ -210,7 +237,7 @@ class GateNode(ReflexarcNode):
             self._publisher.publish(self._codec.encode_nothing(stamp_ns))
         else:
             self._emit(verdict, stamp_ns=stamp_ns)
-        self._note(verdict, stamp_ns)
+        self._note(verdict)
 
     # --- out ---------------------------------------------------------------------------------
 
@@ -235,13 +262,15 @@ class GateNode(ReflexarcNode):
         self._publisher.publish(self._codec.encode_stop(stamp_ns))
         self._last_emitted_ns = time.monotonic_ns()
 
-    def _note(self, verdict: Verdict, steady_ns: int) -> None:
+    def _note(self, verdict: Verdict) -> None:
         self._counts[verdict.action.value] += 1
         is_safe = verdict.action is GateAction.SAFE
+        self._tell_estop()
         if verdict.action is not GateAction.PASS:
             self._counts["interventions"] += 1
         if is_safe and not self._is_safe:
-            self._reactions_ms.append((time.monotonic_ns() - self._last_command_steady_ns) * 1e-6)
+            if self._counts[GateAction.PASS.value] + self._counts[GateAction.LIMITED.value]:
+                self._reactions_ms.append((time.monotonic_ns() - self._last_command_steady_ns) * 1e-6)
             self.get_logger().warning(f"safe action: {', '.join(verdict.reasons)}")
         elif self._is_safe and not is_safe:
             self.get_logger().info("commands pass again")
@@ -267,8 +296,11 @@ class GateNode(ReflexarcNode):
     def _on_estop(self, message: Bool) -> None:
         if self._gate is None:
             return
+        now_ns = time.monotonic_ns()
+        if self.is_lockstep:
+            now_ns = 0 if self._state is None else self._state.stamp_ns
         with self._lock:
-            self._gate.operator_heartbeat(pressed=bool(message.data), steady_now_ns=time.monotonic_ns())
+            self._gate.operator_heartbeat(pressed=bool(message.data), steady_now_ns=now_ns)
 
     def _on_reset_estop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Release the latched emergency stop and the operator link; its next message engages it again."""
@@ -278,8 +310,16 @@ class GateNode(ReflexarcNode):
         with self._lock:
             self._gate.release_operator()
             self._gate.reset_estop()
+            self._is_latched = False
+            self._estop_publisher.publish(Bool(data=False))
         response.success, response.message = True, "released"
         return response
+
+    def _tell_estop(self) -> None:
+        """Tell the robot when the latch closes; that it opens is told by the reset alone."""
+        if self._gate is not None and self._gate.estop_reason is not None and not self._is_latched:
+            self._is_latched = True
+            self._estop_publisher.publish(Bool(data=True))
 
     def _check_publishers(self) -> None:
         if self._gate is None or not self.is_active:

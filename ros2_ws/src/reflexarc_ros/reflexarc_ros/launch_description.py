@@ -6,18 +6,15 @@ here when a launch file asks for them, and nowhere else.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reflexarc_ros.bringup import SYSTEMS, NodeSpec, environment, nodes
-from reflexarc_ros.runner import PARENT_VARIABLE
+from reflexarc_ros.bringup import SYSTEMS, NodeSpec, environment, nodes, parameter_words
+from reflexarc_ros.start import BAD_INPUT, PARENT_VARIABLE, RUN_ENDED
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-# A node that was given something wrong ends with this code; to start it again would not mend it.
-_BAD_INPUT = 2
 _RESPAWN_DELAY_S = 0.3
 
 
@@ -66,7 +63,7 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
     from launch_ros.actions import Node
 
     def on_exit(event: Any, context: LaunchContext) -> Shutdown | None:  # noqa: ANN401, launch gives no type
-        if context.is_shutdown or (spec.respawn and event.returncode != _BAD_INPUT):
+        if context.is_shutdown or (spec.respawn and event.returncode not in (BAD_INPUT, RUN_ENDED)):
             return None
         if event.returncode == 0:
             return Shutdown(reason=f"{spec.name} ended")
@@ -77,7 +74,7 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
         executable=spec.executable,
         name=spec.name,
         namespace=spec.namespace,
-        ros_arguments=_parameter_words(spec),
+        ros_arguments=parameter_words(spec),
         remappings=list(spec.remappings),
         respawn=spec.respawn,
         respawn_delay=_RESPAWN_DELAY_S,
@@ -85,12 +82,3 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
         additional_env={**environment(), PARENT_VARIABLE: str(os.getpid())},
         on_exit=on_exit,
     )
-
-
-def _parameter_words(spec: NodeSpec) -> list[str]:
-    """Give the parameters on the command line, as JSON, which is YAML: a text stays a text.
-
-    Through `Node(parameters=…)` launch would read `"10"` as a number and `""` as nothing, and leave a
-    file in the temporary folder for every start of a node.
-    """
-    return [w for name, value in spec.parameters.items() for w in ("-p", f"{name}:={json.dumps(value)}")]

@@ -2,8 +2,9 @@
 
 A chunk travels as a trajectory with an absolute header stamp. Its points are its steps; one more,
 closing point repeats the last step at the time until which the chunk may be used. A trajectory
-without points means: take the safe action; one without names either: there is nothing new (in
-lockstep every step is answered).
+without points from the gate means: take the safe action; one without names either: there is nothing
+new (in lockstep every step is answered). A source that commands gives its authority up with the first
+of the two; an emergency stop has its own topic.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ from trajectory_msgs.msg import (
 )
 
 from hardware.chunk import ActionChunk
-from hardware.command import Command, CommandKind, FloatArray
+from hardware.command import CommandKind, FloatArray
 from hardware.errors import ConfigError
 from hardware.reference import Reference
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros.wire import Layout, Reader
 
+# What the gate lets through.
+GATE_TOPIC = "gate/command"
+# The gate's emergency latch, latched on the wire too.
+GATE_ESTOP_TOPIC = "gate/estop"
 _NS = 1_000_000_000
 # The field of a trajectory point that holds the numbers of a kind.
 _FIELD = {
@@ -150,6 +155,10 @@ class ObservationTopic:
             message.child_frame_id = "base_link"
         self.slices = {name: self._slice(card, name, fields) for name in terms}
         self._count = total
+        # Names that every message must list; a message in another order is put into this one.
+        self._names = tuple(message.name) if carrier is _JOINTS else ()
+        self._shape: Any = None
+        self._order: list[int] | None = None
         self._layout = Layout(message, total, carrier.set)
         self._reader = Reader(carrier.message_type, carrier.get, carrier.set)
 
@@ -161,9 +170,41 @@ class ObservationTopic:
         return self._layout.encode(observation.stamp_ns, numbers)
 
     def decode(self, raw: bytes) -> tuple[int, dict[str, FloatArray]]:
-        """Deserialise: capture stamp in nanoseconds and the terms by name."""
-        stamp_ns, numbers, _ = self._reader.read(raw)
+        """Deserialise: capture stamp in nanoseconds and the terms by name.
+
+        Raises:
+            ConfigError: the message does not measure the joints of the card.
+        """
+        stamp_ns, numbers, shape = self._reader.read(raw)
+        if self._names:
+            if shape is not self._shape:
+                self._order = self._joint_order(shape)
+                self._shape = shape
+            if self._order is not None:
+                numbers = numbers[self._order]
         return stamp_ns, {name: numbers[place] for name, place in self.slices.items()}
+
+    def _joint_order(self, message: JointState) -> list[int] | None:
+        """Where each number of the card stands in messages of this shape; None: in the same place."""
+        self._shape = None
+        names = list(message.name)
+        sizes = [len(message.position), len(message.velocity), len(message.effort)]
+        measured = {field for name in self.slices for field in _JOINT_FIELDS if name.endswith(field)}
+        missing = [n for n in self._names if n not in names]
+        short = [f for f, n in zip(_JOINT_FIELDS, sizes, strict=True) if f in measured and n != len(names)]
+        if missing or short:
+            raise ConfigError(
+                "the message lacks " + ", ".join([*missing, *short]),
+                where=f"topic {self.topic!r}",
+                expected="each of " + ", ".join(self._names) + " with " + ", ".join(sorted(measured)),
+                mend="correct the publisher or the robot card",
+            )
+        order, begin = [], 0
+        for field, size in zip(_JOINT_FIELDS, sizes, strict=True):
+            if field in measured:
+                order += [begin + names.index(n) for n in self._names]
+            begin += size
+        return None if order == list(range(begin)) else order
 
     @staticmethod
     def _size_joints(
@@ -272,9 +313,15 @@ class ChunkCodec:
     def __init__(self, kind: CommandKind, names: tuple[str, ...]) -> None:
         """Start without layouts; they are learnt per shape."""
         self.kind, self.names = kind, names
+        # A heading travels as a rotation about z.
+        self._yaw = names.index("yaw") if kind not in _FIELD and "yaw" in names else None
+        self._wire_names = tuple(n for n in names if n != "yaw" or kind in _FIELD)
+        if self._yaw is not None:
+            self._wire_names += ("orientation_w", "orientation_z")
         self.is_multi_dof = kind not in _FIELD
         self.message_type = MultiDOFJointTrajectory if self.is_multi_dof else JointTrajectory
         self._layouts: dict[tuple[int, int, int], Layout] = {}
+        self._checked: Any = None
         self._reader = Reader(self.message_type, self._get, self._set)
 
     def encode(self, chunk: ActionChunk) -> bytes:
@@ -283,9 +330,10 @@ class ChunkCodec:
         shape = (len(chunk.values), chunk.step_ns, valid_ns)
         layout = self._layouts.get(shape)
         if layout is None:
-            count = (shape[0] + 1) * len(self.names)
+            count = (shape[0] + 1) * len(self._wire_names)
             layout = self._layouts[shape] = Layout(self._prototype(*shape), count, self._set)
-        numbers = np.concatenate((chunk.values.ravel(), chunk.values[-1]))
+        values = chunk.values if self._yaw is None else self._with_rotation(chunk.values, self._yaw)
+        numbers = np.concatenate((values.ravel(), values[-1]))
         return layout.encode(chunk.start_ns, numbers)
 
     def encode_stop(self, stamp_ns: int) -> bytes:
@@ -320,14 +368,20 @@ class ChunkCodec:
         if points == 0:
             return SafeStop(stamp_ns) if shape.joint_names else Nothing(stamp_ns)
         names = tuple(shape.joint_names) if not self.is_multi_dof else self.names
-        if len(numbers) != points * len(names):
+        width = len(names) if not self.is_multi_dof else len(self._wire_names)
+        if shape is not self._checked:
+            self._check_shape(shape, names, source)
+            self._checked = shape
+        if len(numbers) != points * width:
             raise ConfigError(
                 f"{len(numbers)} numbers in {points} points for {len(names)} names",
                 where=f"command of {source!r}",
                 expected=f"one number a name and point in the field for {self.kind.value}",
                 mend="correct the publisher",
             )
-        values = numbers.reshape(points, len(names))
+        values = numbers.reshape(points, width)
+        if self._yaw is not None:
+            values = self._with_yaw(values, self._yaw)
         times = [t.sec * _NS + t.nanosec for t in (p.time_from_start for p in shape.points)]
         valid_ns = times[-1]
         if points > 1:
@@ -335,13 +389,28 @@ class ChunkCodec:
         step_ns = times[1] - times[0] if points > 2 else max(valid_ns, 1)
         return ActionChunk(self.kind, names, values, stamp_ns, step_ns, valid_ns * 1e-9, source)
 
-    def encode_command(self, command: Command, *, step_ns: int, valid_for_s: float) -> bytes:
-        """Serialise one step."""
-        return self.encode(
-            ActionChunk(
-                command.kind, command.names, command.values[None], command.stamp_ns, step_ns, valid_for_s
+    def _check_shape(self, message: Any, names: tuple[str, ...], source: str) -> None:  # noqa: ANN401
+        """Refuse points that do not hold one number a name, or that do not lie evenly in time."""
+        times = [t.sec * _NS + t.nanosec for t in (p.time_from_start for p in message.points)]
+        steps = [b - a for a, b in zip(times[:-2], times[1:-1], strict=True)]
+        if not self.is_multi_dof:
+            sizes = {len(getattr(point, _FIELD[self.kind])) for point in message.points}
+        else:
+            sizes = {len(names) if p.transforms and p.velocities else 0 for p in message.points}
+        if sizes != {len(names)}:
+            raise ConfigError(
+                f"{', '.join(map(str, sorted(sizes)))} numbers in a point for {len(names)} names",
+                where=f"command of {source!r}",
+                expected=f"one number a name in each point, in the field for {self.kind.value}",
+                mend="correct the publisher",
             )
-        )
+        if (len(times) > 1 and times[0] != 0) or any(s <= 0 for s in steps) or len(set(steps)) > 1:
+            raise ConfigError(
+                "the points do not lie evenly in time",
+                where=f"command of {source!r}",
+                expected="a first point at 0, equal steps, and a closing point",
+                mend="correct time_from_start",
+            )
 
     def _prototype(self, steps: int, step_ns: int, valid_ns: int) -> Any:  # noqa: ANN401
         message = self.message_type()
@@ -360,27 +429,37 @@ class ChunkCodec:
     def _get(self, message: Any) -> list[float]:  # noqa: ANN401
         if not self.is_multi_dof:
             return [v for p in message.points for v in getattr(p, _FIELD[self.kind])]
-        return [v for p in message.points for v in self._multi_dof_values(p)]
+        return [v for p in message.points if p.transforms and p.velocities for v in self._multi_dof_values(p)]
 
     def _set(self, message: Any, numbers: list[float]) -> None:  # noqa: ANN401
         begin = 0
         for point in message.points:
             if self.is_multi_dof:
-                part = numbers[begin : begin + len(self.names)]
+                part = numbers[begin : begin + len(self._wire_names)]
                 self._set_multi_dof(point, part)
-                begin += len(self.names)
+                begin += len(self._wire_names)
             else:
                 size = len(getattr(point, _FIELD[self.kind]))
                 setattr(point, _FIELD[self.kind], numbers[begin : begin + size])
                 begin += size
 
     def _multi_dof_values(self, point: Any) -> list[float]:  # noqa: ANN401
-        return [float(getattr(*self._place(point, name))) for name in self.names]
+        return [float(getattr(*self._place(point, name))) for name in self._wire_names]
 
     def _set_multi_dof(self, point: Any, numbers: list[float]) -> None:  # noqa: ANN401
-        for name, number in zip(self.names, numbers, strict=True):
+        for name, number in zip(self._wire_names, numbers, strict=True):
             owner, attribute = self._place(point, name)
             setattr(owner, attribute, number)
+
+    @staticmethod
+    def _with_rotation(values: FloatArray, yaw: int) -> FloatArray:
+        half = values[:, yaw] / 2
+        rest = np.delete(values, yaw, axis=1)
+        return np.column_stack((rest, np.cos(half), np.sin(half)))
+
+    @staticmethod
+    def _with_yaw(values: FloatArray, yaw: int) -> FloatArray:
+        return np.insert(values[:, :-2], yaw, 2.0 * np.arctan2(values[:, -1], values[:, -2]), axis=1)
 
     @staticmethod
     def _place(point: Any, name: str) -> tuple[Any, str]:  # noqa: ANN401
@@ -394,7 +473,7 @@ class ChunkCodec:
         raise ConfigError(
             f"a Cartesian command has no element {name!r}",
             where="command names",
-            expected="x, y, z, velocity_x, ..., orientation_w, ...",
+            expected="x, y, z, yaw, velocity_x, ..., orientation_w, ...",
             mend="rename the element on the robot card",
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.experimental import EventsExecutor
@@ -24,11 +25,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from hardware.errors import ConfigError
 from reflexarc_ros import qos
+from reflexarc_ros.start import BAD_INPUT
 
 LOCKSTEP, REAL_TIME = "lockstep", "real_time"
 _HEALTH_PERIOD_S = 0.1
 _HEARTBEAT_S = 0.5
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ REALTIME_PRIORITY = Setting(
     "realtime_priority",
     0,
     "SCHED_FIFO priority of all threads of the process; 0: the ordinary scheduler. Ignored in lockstep.",
+    minimum=0,
+    maximum=90,
 )
 
 
@@ -127,6 +130,11 @@ class ReflexarcNode(LifecycleNode):
         """Declare the parameters and start the heartbeat."""
         super().__init__(name)
         self.is_active = False
+        self._dropped = 0
+        # Set when the process must end, with this code.
+        self.exit_code: int | None = None
+        # SCHED_FIFO priority of the control loops; 0 where it was not asked for or not permitted.
+        self.loop_priority = 0
         # Whether loops are paced by observations; fixed when the node is configured.
         self.is_lockstep = False
         for setting in self.settings:
@@ -148,6 +156,20 @@ class ReflexarcNode(LifecycleNode):
     def cleanup(self) -> None:
         """Release what `configure` made; must tolerate a half-built state."""
 
+    # rclpy lets a transition that the present state does not offer end the process. Its handler is
+    # private to the mixin, hence the name.
+
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: ANN401, N802
+        """Refuse a transition that is not offered."""
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except RuntimeError as error:
+            self.get_logger().warning(
+                f"transition {request.transition.id} is not offered in this state: {error}"
+            )
+            response.success = False
+            return response
+
     # Helpers -------------------------------------------------------------------------------
 
     def setting(self, name: str) -> Any:  # noqa: ANN401
@@ -157,6 +179,49 @@ class ReflexarcNode(LifecycleNode):
     def data_now_ns(self) -> int:
         """The ROS clock, in nanoseconds."""
         return int(self.get_clock().now().nanoseconds)
+
+    def end(self, code: int) -> None:
+        """End the process soon, with an exit code; may be called from any thread."""
+        self.exit_code = code
+
+    def loop(self, period_ns: int, call: Callable[[int, int], None], *, name: str) -> DeadlineLoop:
+        """Make a loop at absolute deadlines; a fault in it ends the process, which is then started anew."""
+        return DeadlineLoop(
+            period_ns,
+            call,
+            name=name,
+            priority=self.loop_priority,
+            on_error=lambda error: self._fail(name, error),
+        )
+
+    def guarded(self, topic: str, callback: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Wrap a subscription's callback: a message that cannot be read is reported and dropped.
+
+        Args:
+            topic: for the report.
+            callback: takes the bytes of a message.
+
+        Returns:
+            A callback that never raises.
+        """
+
+        def call(raw: bytes) -> None:
+            try:
+                callback(raw)
+            except Exception as error:
+                self._dropped += 1
+                text = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+                self.health.report(
+                    DiagnosticStatus.ERROR, f"a message on {topic} was dropped: {text}", dropped=self._dropped
+                )
+                if self._dropped == 1 or self._dropped % 500 == 0:
+                    self.get_logger().error(f"message {self._dropped} that was dropped, on {topic}: {text}")
+
+        return call
+
+    def _fail(self, name: str, error: BaseException) -> None:
+        self.get_logger().error(f"the loop {name!r} failed: " + "".join(traceback.format_exception(error)))
+        self.end(1)
 
     # Lifecycle -----------------------------------------------------------------------------
 
@@ -214,6 +279,14 @@ class ReflexarcNode(LifecycleNode):
             self.health.report(DiagnosticStatus.ERROR, str(error))
             self.health.flush()
             return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            # A fault of ours: it is told whole, and the node stays where it was.
+            self.get_logger().error(traceback.format_exc())
+            if on_failure is not None:
+                on_failure()
+            self.health.report(DiagnosticStatus.ERROR, f"{type(error).__name__}: {error}")
+            self.health.flush()
+            return TransitionCallbackReturn.FAILURE
         self.health.report(DiagnosticStatus.OK, reached)
         return TransitionCallbackReturn.SUCCESS
 
@@ -223,7 +296,9 @@ class ReflexarcNode(LifecycleNode):
             return
         try:
             for thread in os.listdir("/proc/self/task"):
-                os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
+                with contextlib.suppress(ProcessLookupError):
+                    _enter_realtime(int(thread), priority)
+            self.loop_priority = priority
             self.health.note(scheduler=f"SCHED_FIFO {priority}")
         except PermissionError:
             self.health.note(scheduler="ordinary: SCHED_FIFO is not permitted (see reflexarc doctor)")
@@ -235,7 +310,11 @@ class ReflexarcNode(LifecycleNode):
             description=setting.description,
             additional_constraints=("one of " + ", ".join(setting.choices)) if setting.choices else "",
         )
-        if setting.minimum is not None or setting.maximum is not None:
+        if isinstance(setting.default, int) and not isinstance(setting.default, bool) and setting.maximum:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(setting.minimum or 0), to_value=int(setting.maximum), step=1)
+            ]
+        elif setting.minimum is not None or setting.maximum is not None:
             descriptor.floating_point_range = [
                 FloatingPointRange(
                     from_value=-1e300 if setting.minimum is None else setting.minimum,
@@ -275,9 +354,9 @@ class ReflexarcNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
 
-def leave_realtime() -> None:
-    """Put the calling thread under the ordinary scheduler: what may take long must not hold up the loop."""
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+def _enter_realtime(thread: int, priority: int) -> None:
+    """Put a thread under the real-time scheduler; what it starts (viewers, renderers) stays ordinary."""
+    os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
 
 
 class DeadlineLoop:
@@ -287,16 +366,26 @@ class DeadlineLoop:
         period_ns: the time between two calls.
         call: takes the number of the period and its deadline (steady clock, nanoseconds).
         name: of the thread.
+        priority: under SCHED_FIFO, where it is permitted already; 0: the ordinary scheduler.
+        on_error: is told of an exception, which ends the loop.
     """
 
-    def __init__(self, period_ns: int, call: Callable[[int, int], None], *, name: str) -> None:
+    def __init__(
+        self,
+        period_ns: int,
+        call: Callable[[int, int], None],
+        *,
+        name: str,
+        priority: int = 0,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
         """Prepare the thread."""
-        self._period_ns, self._call = period_ns, call
+        self._period_ns, self._call, self._priority = period_ns, call, priority
+        self._on_error = on_error
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.misses = 0
         self.start_ns = 0
-        self.error: BaseException | None = None
 
     def start(self) -> None:
         """Begin; the first call comes at once."""
@@ -311,6 +400,8 @@ class DeadlineLoop:
             self._thread.join(2.0)
 
     def _run(self) -> None:
+        if self._priority > 0:
+            _enter_realtime(0, self._priority)
         index = 0
         while self._running.is_set():
             deadline = self.start_ns + index * self._period_ns
@@ -329,8 +420,8 @@ class DeadlineLoop:
             try:
                 self._call(index, deadline)
             except Exception as error:
-                self.error = error
-                raise
+                self._on_error(error)
+                return
             index += 1
 
 
@@ -349,12 +440,6 @@ def destroy(node: ReflexarcNode, entity: Any) -> None:  # noqa: ANN401
         node.destroy_client(entity)
 
 
-def _end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the runner that started this process dies."""
-    if "REFLEXARC_PARENT" in os.environ:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def run(node_class: Callable[[], ReflexarcNode], args: Sequence[str] | None = None) -> int:
     """Run a node until SIGINT or SIGTERM.
 
@@ -366,10 +451,10 @@ def run(node_class: Callable[[], ReflexarcNode], args: Sequence[str] | None = No
         args: command-line arguments; None: those of the process.
 
     Returns:
-        The exit code: 0, or 2 for bad parameters.
+        The exit code: 0; 1 after a fault of ours; 2 for bad parameters; `RUN_ENDED` when the node
+        itself ended the run.
     """
     stopping = threading.Event()
-    _end_with_parent()
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)
@@ -383,11 +468,11 @@ def run(node_class: Callable[[], ReflexarcNode], args: Sequence[str] | None = No
     except ConfigError as error:
         rclpy.logging.get_logger("reflexarc").error(str(error))
         rclpy.try_shutdown()
-        return 2
+        return BAD_INPUT
     executor = EventsExecutor()
     executor.add_node(node)
     try:
-        while not stopping.is_set() and rclpy.ok():
+        while not stopping.is_set() and rclpy.ok() and node.exit_code is None:
             executor.spin_once(timeout_sec=0.1)
     finally:
         node.stop()
@@ -395,4 +480,4 @@ def run(node_class: Callable[[], ReflexarcNode], args: Sequence[str] | None = No
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return node.exit_code or 0

@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Interpolation, Schedule
 from hardware.errors import ConfigError
-from hardware.robot import Observation
+from hardware.robot import Observation, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from reflexarc_ros import qos
@@ -21,10 +21,11 @@ from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.messages import ChunkCodec, ReferenceCodec, reference_terms, to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
-from reflexarc_ros.robot_node import with_rate
 from reflexarc_ros.wire import Layout
 
 _WATCH_NS = 100_000_000
+# Stamps that go back by more than this are a robot that was started anew.
+_BACK_NS = 500_000_000
 
 
 class PolicyNode(ReflexarcNode):
@@ -88,7 +89,9 @@ class PolicyNode(ReflexarcNode):
         )
         self._topic_by_name = {t.topic: t for t in self._assembler.topics}
         self._entities = [
-            self.create_subscription(t.message_type, t.topic, self._reader(t.topic), sensor, raw=True)
+            self.create_subscription(
+                t.message_type, t.topic, self.guarded(t.topic, self._reader(t.topic)), sensor, raw=True
+            )
             for t in self._assembler.topics
         ]
         self._needs_reference = bool(binding.reference_terms)
@@ -99,7 +102,7 @@ class PolicyNode(ReflexarcNode):
                 self.create_subscription(
                     self._reference_codec.message_type,
                     REFERENCE_TOPIC,
-                    self._on_reference,
+                    self.guarded(REFERENCE_TOPIC, self._on_reference),
                     qos.command(None, None),
                     raw=True,
                 )
@@ -115,13 +118,15 @@ class PolicyNode(ReflexarcNode):
         assert self._controller is not None
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
+        self._assembler.clear()
         self._waiting: Observation | None = None
         self._answered: tuple[int, bytes] | None = None
         self._last_steady_ns = time.monotonic_ns()
         self._steps = self._refused = 0
         self._slowest_ns = 0
+        self._refused_last = False
         if not self.is_lockstep:
-            self._loop = DeadlineLoop(_WATCH_NS, self._on_watch, name="policy-watch")
+            self._loop = self.loop(_WATCH_NS, self._on_watch, name="policy-watch")
             self._loop.start()
 
     def deactivate(self) -> None:
@@ -168,6 +173,13 @@ class PolicyNode(ReflexarcNode):
             self._on_observation(waiting)
 
     def _on_observation(self, observation: Observation) -> None:
+        if self._answered is not None and observation.stamp_ns < self._answered[0] - _BACK_NS:
+            self.get_logger().warning(
+                "observations begin anew at an earlier time: the policy begins anew too"
+            )
+            assert self._controller is not None
+            self._controller.reset(self.setting("seed"))
+            self._answered = None
         if self._answered is not None and observation.stamp_ns <= self._answered[0]:
             if self.is_lockstep and observation.stamp_ns == self._answered[0]:
                 self._publisher.publish(self._answered[1])
@@ -201,8 +213,13 @@ class PolicyNode(ReflexarcNode):
         except PolicyError as error:
             self._refuse(observation, str(error))
             return
+        except Exception as error:
+            # A fault in a policy must not take the node down: the gate sees the silence.
+            self._refuse(observation, f"{type(error).__name__}: {error}")
+            return
         self._send(observation, self._codec.encode(chunk))
         self._steps += 1
+        self._refused_last = False
         self._slowest_ns = max(self._slowest_ns, time.monotonic_ns() - observation.received_steady_ns)
         if self._reports_layers:
             self._report(chunk)
@@ -214,6 +231,7 @@ class PolicyNode(ReflexarcNode):
     def _refuse(self, observation: Observation, reason: str) -> None:
         """Say why there is no action; in lockstep somebody waits for an answer all the same."""
         self._refused += 1
+        self._refused_last = True
         self.health.report(DiagnosticStatus.WARN, f"refused: {reason}", refused=self._refused)
         if self.is_lockstep:
             self._send(observation, self._codec.encode_nothing(observation.stamp_ns))
@@ -234,8 +252,9 @@ class PolicyNode(ReflexarcNode):
             steps=self._steps, refused=self._refused, slowest_ms=f"{self._slowest_ns * 1e-6:.2f}"
         )
         if silent_s > 0.2:
-            self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s")
-        elif self._steps and self._answered is not None:
+            missing = f" (no {self._assembler.missing})" if self._assembler.missing else ""
+            self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s{missing}")
+        elif self._steps and not self._refused_last:
             self.health.report(DiagnosticStatus.OK, "active")
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

@@ -69,7 +69,11 @@ class ReferenceNode(ReflexarcNode):
             self._topic = ObservationTopic(card, pacing_topic(card))
             self._entities.append(
                 self.create_subscription(
-                    self._topic.message_type, self._topic.topic, self._on_observation, qos.LOCKSTEP, raw=True
+                    self._topic.message_type,
+                    self._topic.topic,
+                    self.guarded(self._topic.topic, self._on_observation),
+                    qos.LOCKSTEP,
+                    raw=True,
                 )
             )
 
@@ -77,7 +81,7 @@ class ReferenceNode(ReflexarcNode):
         """Begin at the next observation (lockstep), or as soon as the ROS clock runs (real time)."""
         self._start_ns: int | None = None
         if not self.is_lockstep:
-            self._loop = DeadlineLoop(_PERIOD_NS, self._on_deadline, name="reference")
+            self._loop = self.loop(_PERIOD_NS, self._on_deadline, name="reference")
             self._loop.start()
 
     def deactivate(self) -> None:

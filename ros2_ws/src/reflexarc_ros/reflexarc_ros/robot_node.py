@@ -6,7 +6,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,20 +13,28 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
-from hardware.robot import Observation, RobotCard
+from hardware.robot import Observation, RobotCard, with_rate
 from reflexarc_ros import qos
-from reflexarc_ros.messages import ChunkCodec, Nothing, SafeStop, observation_topics, to_time
+from reflexarc_ros.messages import (
+    GATE_ESTOP_TOPIC,
+    GATE_TOPIC,
+    ChunkCodec,
+    Nothing,
+    SafeStop,
+    observation_topics,
+    to_time,
+)
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.start import RUN_ENDED
 from sim.twin.base import Twin
 
-GATE_TOPIC = "gate/command"
 # Lockstep time begins here, so that no stamp is zero (ROS reads zero as «no time yet»).
 LOCKSTEP_START_NS = 1_000_000_000
 _PUBLISHER_CHECK_S = 0.1
@@ -168,8 +175,14 @@ class RobotNode(ReflexarcNode):
             self._clock_publisher,
             description,
             self.create_subscription(
-                self._codec.message_type, GATE_TOPIC, self._on_command, qos.command(None, None), raw=True
+                self._codec.message_type,
+                GATE_TOPIC,
+                self.guarded(GATE_TOPIC, self._on_command),
+                qos.command(None, None),
+                raw=True,
             ),
+            self.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP),
+            self.create_subscription(Bool, GATE_ESTOP_TOPIC, self._on_gate_estop, qos.LATCHED),
             self.create_service(Trigger, "~/reset", self._on_reset),
             self.create_service(Trigger, "~/task", self._on_task),
             self.create_timer(_RESEND_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME)),
@@ -181,6 +194,8 @@ class RobotNode(ReflexarcNode):
         self._origin_ns = start_ns
         self._asked_steady_ns = 0
         self._steps = 0
+        self._expired = 0
+        self._seed = self.setting("seed")
         self._adds_latency = self.setting("latency") == "card"
         self._next_publisher_check_ns = 0
         self._publish_clock(start_ns)
@@ -210,7 +225,7 @@ class RobotNode(ReflexarcNode):
         self._period_ns = robot.observation_period_ns
         self._clock_every = max(1, round(_CLOCK_PERIOD_NS / self._period_ns))
         self._origin_ns = robot.now_ns
-        self._loop = DeadlineLoop(self._period_ns, self._on_deadline, name="robot")
+        self._loop = self.loop(self._period_ns, self._on_deadline, name="robot")
         self._loop.start()
 
     def deactivate(self) -> None:
@@ -228,12 +243,12 @@ class RobotNode(ReflexarcNode):
 
     def cleanup(self) -> None:
         """Disconnect and withdraw everything."""
-        if self._robot is not None:
-            self._robot.disconnect()
-            self._robot = None
         if self._cameras is not None:
             self._cameras.close()
             self._cameras = None
+        if self._robot is not None:
+            self._robot.disconnect()
+            self._robot = None
         for entity in self._entities:
             destroy(self, entity)
         self._entities = []
@@ -250,6 +265,8 @@ class RobotNode(ReflexarcNode):
             chunk, received_ns = self._commands.popleft()
             at_ns = self._origin_ns + received_ns - self._loop.start_ns
             self._hand_over(chunk, received_ns, at_ns)
+        if self._is_stopped and robot.safe_stopped is None:
+            robot.safe_stop("emergency stop")
         if index % self._clock_every == 0:
             # Before physics: who listens to the clock is done with it when the observation comes.
             self._publish_clock(until_ns)
@@ -265,10 +282,16 @@ class RobotNode(ReflexarcNode):
         robot = self._robot
         assert robot is not None
         at_ns = max(at_ns, robot.now_ns)
+        if self._is_contested or self._is_stopped:
+            return
         if not isinstance(chunk, ActionChunk):
             if isinstance(chunk, SafeStop) and robot.safe_stopped is None:
                 robot.advance(at_ns)
                 robot.safe_stop("the gate takes the safe action")
+            return
+        if chunk.end_ns <= robot.now_ns:
+            self._expired += 1
+            self.health.note(expired=self._expired)
             return
         if self._adds_latency:
             delay_ns = robot.latency.command_delay_ns()
@@ -277,7 +300,13 @@ class RobotNode(ReflexarcNode):
             at_ns += delay_ns
         if len(self._latencies_ns) < _TIMING_KEPT:
             self._latencies_ns.append(at_ns - chunk.start_ns)
-        robot.command(chunk.command_at(0, received_steady_ns=received_ns), at_ns=at_ns)
+        try:
+            robot.command(chunk.command_at(0, received_steady_ns=received_ns), at_ns=at_ns)
+        except ConfigError as error:
+            # Not from our gate: whoever sent it is not trusted with the robot.
+            robot.safe_stop(f"a command that no gate lets through: {error.what}")
+            self.health.report(DiagnosticStatus.ERROR, str(error))
+            self.get_logger().error(str(error))
 
     def _check_publishers(self, steady_ns: int) -> None:
         """A second publisher of commands is a fault: the robot trusts neither."""
@@ -286,7 +315,12 @@ class RobotNode(ReflexarcNode):
         self._next_publisher_check_ns = steady_ns + round(_PUBLISHER_CHECK_S * 1e9)
         count = self.count_publishers(GATE_TOPIC)
         self._is_contested = count > 1
-        if self._is_contested:
+        if self._is_stopped:
+            self.health.report(
+                DiagnosticStatus.ERROR, "emergency stop: latched until the gate is told to reset it"
+            )
+        elif self._is_contested:
+            self._commands.clear()
             assert self._robot is not None
             if self._robot.safe_stopped is None:
                 self._robot.safe_stop(f"{count} publishers on {GATE_TOPIC}")
@@ -323,6 +357,7 @@ class RobotNode(ReflexarcNode):
         """Lockstep: ask again until somebody answers, and end a run that nobody answers."""
         if not self.is_active or not self.is_lockstep or self._awaited_ns == 0:
             return
+        self._check_publishers(time.monotonic_ns())
         waited_s = (time.monotonic_ns() - self._asked_steady_ns) * 1e-9
         assert self._robot is not None
         if waited_s > self.setting("liveness_s"):
@@ -332,6 +367,9 @@ class RobotNode(ReflexarcNode):
                 DiagnosticStatus.ERROR,
                 f"lockstep ended: no command for step {self._steps} within {self.setting('liveness_s')} s",
             )
+            self.health.flush()
+            self.get_logger().error(f"lockstep ended: no command for step {self._steps}")
+            self.end(RUN_ENDED)
         elif self._steps == 0:
             asked_ns = self._asked_steady_ns
             self._publish(self._robot.read())
@@ -340,12 +378,32 @@ class RobotNode(ReflexarcNode):
     # --- wire --------------------------------------------------------------------------------
 
     _is_contested = False
+    # The robot latches an emergency stop by itself, so that it outlives a gate that is started anew.
+    _is_stopped = False
+
+    def _on_estop(self, message: Bool) -> None:
+        if message.data and not self._is_stopped:
+            self._stop("emergency stop")
+
+    def _on_gate_estop(self, message: Bool) -> None:
+        """The gate tells when its latch changes; only an explicit reset of the gate sends False."""
+        if message.data and not self._is_stopped:
+            self._stop("emergency stop of the gate")
+        elif not message.data and self._is_stopped:
+            self._is_stopped = False
+            self.get_logger().info("emergency stop released")
+
+    def _stop(self, reason: str) -> None:
+        self._is_stopped = True
+        self.get_logger().error(f"{reason}: commands are refused until the gate is told to reset it")
 
     def _on_command(self, raw: bytes) -> None:
         received_ns = time.monotonic_ns()
-        if not self.is_active or self._robot is None or self._is_contested:
+        if not self.is_active or self._robot is None:
             return
         chunk = self._codec.decode(raw, source="gate")
+        if self._is_contested or self._is_stopped:
+            chunk = SafeStop(chunk.start_ns)
         if not self.is_lockstep:
             self._commands.append((chunk, received_ns))
         elif chunk.start_ns == self._awaited_ns:
@@ -386,7 +444,7 @@ class RobotNode(ReflexarcNode):
             response.success = False
             response.message = "deactivate the node first: a reset moves the robot at once"
             return response
-        self._seed = getattr(self, "_seed", self.setting("seed")) + 1
+        self._seed += 1
         robot.reset(self._seed, start_ns=robot.now_ns)
         response.success, response.message = True, f"seed {self._seed}"
         return response
@@ -422,23 +480,6 @@ class RobotNode(ReflexarcNode):
             "origin_steady_ns": 0 if self._loop is None else self._loop.start_ns,
         }
         path.with_suffix(".timing.json").write_text(json.dumps(timing), encoding="utf-8")
-
-
-def with_rate(card: RobotCard, rate_hz: float) -> RobotCard:
-    """Copy a card with another rate of observations and commands.
-
-    Args:
-        card: the card.
-        rate_hz: the rate of every term and every command interface.
-
-    Returns:
-        The copy.
-    """
-    return replace(
-        card,
-        observations={n: replace(s, rate_hz=rate_hz) for n, s in card.observations.items()},
-        commands={n: replace(s, rate_hz=rate_hz) for n, s in card.commands.items()},
-    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import yaml
-
-from reflexarc_ros.bringup import NodeSpec, environment, nodes
+from reflexarc_ros.bringup import NodeSpec, environment, nodes, parameter_words
+from reflexarc_ros.start import BAD_INPUT, PARENT_VARIABLE, RUN_ENDED
 
 OnLine = Callable[[str, str], None]
 _RESPAWN_DELAY_S = 0.3
+# A process that ends so soon after its start so often will not come up.
+_QUICK_S = 6.0
+_QUICK_ENDS = 4
 _POLL_S = 0.02
 _GRACE_S = 8.0
-# Set for nodes that must not outlive the process that started them.
-PARENT_VARIABLE = "REFLEXARC_PARENT"
 
 
 @dataclass
@@ -37,7 +36,9 @@ class _Process:
     reader: threading.Thread
     restarts: int = 0
     restart_at_s: float | None = None
-    exits: list[int] = field(default_factory=list)
+    # When it was started (steady clock, seconds), and how often in a row it ended soon after.
+    started_s: float = field(default_factory=time.monotonic)
+    quick_ends: int = 0
 
 
 class SystemRunner:
@@ -75,10 +76,11 @@ class SystemRunner:
             self._environment["ROS_DOMAIN_ID"] = str(domain_id)
         self._processes: dict[str, _Process] = {}
         self._stopping = threading.Event()
-        self._folder = tempfile.TemporaryDirectory(prefix="reflexarc-")
         self._monitor = threading.Thread(target=self._watch, name="runner", daemon=True)
         self._started = threading.Event()
+        # Why the system ended by itself, and whether it was given something wrong.
         self.failed: str | None = None
+        self.was_bad_input = False
 
     def __enter__(self) -> Self:
         """Start all processes."""
@@ -113,7 +115,6 @@ class SystemRunner:
         self._stopping.set()
         if self._monitor.is_alive():
             self._monitor.join()
-        self._folder.cleanup()
 
     # The monitor thread starts every process and lives as long as they do: the kernel ties a
     # process's «parent died» signal to the very thread that started it.
@@ -132,10 +133,8 @@ class SystemRunner:
             self._stop_all()
 
     def _start(self, spec: NodeSpec) -> _Process:
-        path = Path(self._folder.name) / f"{spec.name}.yaml"
-        path.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}), encoding="utf-8")
         command = [sys.executable, "-m", f"{spec.package}.start", spec.executable, "--ros-args"]
-        command += ["-r", f"__node:={spec.name}", "-r", f"__ns:={spec.namespace}", "--params-file", str(path)]
+        command += ["-r", f"__node:={spec.name}", "-r", f"__ns:={spec.namespace}", *parameter_words(spec)]
         for source, target in spec.remappings:
             command += ["-r", f"{source}:={target}"]
         popen = subprocess.Popen(
@@ -164,15 +163,20 @@ class SystemRunner:
             return True
         now_s = time.monotonic()
         if process.restart_at_s is None:
-            process.exits.append(code)
-            if code == 2 or not process.spec.respawn:
+            if code in (BAD_INPUT, RUN_ENDED) or not process.spec.respawn:
                 self.failed = f"{process.spec.name} ended with exit code {code}"
+                self.was_bad_input = code == BAD_INPUT
+                return False
+            process.quick_ends = process.quick_ends + 1 if now_s - process.started_s < _QUICK_S else 0
+            if process.quick_ends >= _QUICK_ENDS:
+                self.failed = f"{process.spec.name} ended {_QUICK_ENDS} times right after its start"
                 return False
             self._on_line(process.spec.name, f"ended with exit code {code}; starting anew")
             process.restart_at_s = now_s + _RESPAWN_DELAY_S
         elif now_s >= process.restart_at_s:
             fresh = self._start(process.spec)
             process.popen, process.reader = fresh.popen, fresh.reader
+            process.started_s = fresh.started_s
             process.restarts += 1
             process.restart_at_s = None
         return True
@@ -217,7 +221,8 @@ def run_system(name: str, arguments: Mapping[str, str], *, on_line: OnLine) -> i
         on_line: takes the node's name and each line that it prints.
 
     Returns:
-        0 after a stop that was asked for, 1 when the system ended by itself.
+        0 after a stop that was asked for; 2 when a node refused what it was given; 1 when the system
+        ended by itself for another reason.
 
     Raises:
         ConfigError: as `bringup.nodes`; no process has started then.
@@ -227,9 +232,10 @@ def run_system(name: str, arguments: Mapping[str, str], *, on_line: OnLine) -> i
             while runner.is_running:
                 time.sleep(_POLL_S)
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             on_line("reflexarc", "stopping")
             runner.stop()
             return 0
         on_line("reflexarc", runner.failed or "ended")
-    return 1
+        return BAD_INPUT if runner.was_bad_input else 1

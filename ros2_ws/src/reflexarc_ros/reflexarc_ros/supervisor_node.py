@@ -22,13 +22,18 @@ from std_srvs.srv import Trigger
 
 from reflexarc_ros import qos
 from reflexarc_ros.node import ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.start import BAD_INPUT
 
 _TICK_S = 0.05
 # How long to wait for an answer. One that a node sends before it has found its asker is lost (a process
 # that has just been started anew does that): then the state is asked for again, and what it says counts.
 _ASK_TIMEOUT_S, _TRANSITION_TIMEOUT_S = 0.5, 3.0
 _TURNOVER_TIMEOUT_S = 15.0
+# How long a node may be silent over a transition.
+_CONFIGURE_TIMEOUT_S = 60.0
 _RETRY_S = 0.5
+# A node that refuses its configuration so often will not take it.
+_CONFIGURE_TRIES = 3
 _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
     State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_ACTIVATE,
@@ -62,6 +67,8 @@ class _Managed:
     heard_s: float = 0.0
     pid: int = 0
     failures: int = 0
+    # When it was last told to change its state (steady clock, seconds).
+    transition_s: float = 0.0
 
 
 class SupervisorNode(ReflexarcNode):
@@ -78,7 +85,7 @@ class SupervisorNode(ReflexarcNode):
             "heartbeat_timeout_s",
             3.0,
             "Silence after which a process is killed, to be started anew.",
-            minimum=0.5,
+            minimum=1.5,
             maximum=60.0,
         ),
     )
@@ -118,8 +125,8 @@ class SupervisorNode(ReflexarcNode):
             if managed is None:
                 continue
             managed.heard_s = now_s
-            pid = next((int(v.value) for v in status.values if v.key == "pid"), 0)
-            if pid != managed.pid:
+            pid = next((int(v.value) for v in status.values if v.key == "pid" and v.value.isdecimal()), 0)
+            if pid != managed.pid and _is_node_process(pid, managed.name):
                 if managed.pid:
                     self.get_logger().warning(f"{managed.name} was started anew (process {pid})")
                 managed.pid, managed.state = pid, State.PRIMARY_STATE_UNKNOWN
@@ -138,9 +145,11 @@ class SupervisorNode(ReflexarcNode):
                 if managed.call is None and now_s >= managed.not_before_s:
                     self._ask(managed, now_s)
                 continue
+            others = [m for m in self._managed if m is not managed]
+            if index == len(self._managed) - 1 and any(m.state != State.PRIMARY_STATE_ACTIVE for m in others):
+                continue
             self._bring_up(managed, now_s)
-            is_last = index == len(self._managed) - 1
-            if not is_last and not self._ready:
+            if not self._ready:
                 break
         active = [m.name for m in self._managed if m.state == State.PRIMARY_STATE_ACTIVE]
         if len(active) == len(self._managed):
@@ -165,7 +174,7 @@ class SupervisorNode(ReflexarcNode):
         if managed.change.service_is_ready():
             request = ChangeState.Request(transition=Transition(id=transition))
             managed.call, managed.called_s = managed.change.call_async(request), now_s
-            managed.is_transition = True
+            managed.is_transition, managed.transition_s = True, now_s
 
     def _ask(self, managed: _Managed, now_s: float) -> None:
         if managed.query.service_is_ready():
@@ -185,7 +194,13 @@ class SupervisorNode(ReflexarcNode):
             managed.state = result.current_state.id
             managed.not_before_s = now_s + (_RETRY_S if managed.state == State.PRIMARY_STATE_ACTIVE else 0.0)
             return
+        was_unconfigured = managed.state == State.PRIMARY_STATE_UNCONFIGURED
         managed.state = State.PRIMARY_STATE_UNKNOWN
+        if not result.success and was_unconfigured and managed.failures + 1 >= _CONFIGURE_TRIES:
+            self.get_logger().error(
+                f"{managed.name} cannot be configured (its log says why); ending the system"
+            )
+            self.end(BAD_INPUT)
         if result.success:
             managed.failures = 0
             managed.not_before_s = now_s
@@ -196,6 +211,9 @@ class SupervisorNode(ReflexarcNode):
     def _check_heartbeat(self, managed: _Managed, now_s: float) -> None:
         silent_s = now_s - managed.heard_s
         if not managed.pid or silent_s < self.setting("heartbeat_timeout_s"):
+            return
+        if managed.transition_s > managed.heard_s and now_s - managed.transition_s < _CONFIGURE_TIMEOUT_S:
+            # It loads a policy or meshes, and cannot send heartbeats meanwhile.
             return
         if _is_node_process(managed.pid, managed.name):
             self.get_logger().error(

@@ -82,6 +82,8 @@ class Layout:
             The bytes that rclpy would have made.
         """
         buffer = self._buffer
+        if numbers.dtype != np.float64 or len(numbers) != self._count:
+            raise ValueError(f"{len(numbers)} numbers of {numbers.dtype}, not {self._count} of float64")
         _STAMP.pack_into(buffer, _STAMP_OFFSET, *divmod(stamp_ns, _NS))
         for first, last, offset in self._runs:
             buffer[offset : offset + 8 * (last - first)] = numbers[first:last].tobytes()
