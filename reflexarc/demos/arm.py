@@ -17,7 +17,9 @@ from sim.twin.trace import Trace
 
 NAMESPACE = "so101"
 CARD = "so101_twin"
-_BRING_UP_S, _TURNOVER_S, _ANSWER_S = 60.0, 30.0, 3.0
+_BRING_UP_S, _TURNOVER_S, _ANSWER_S = 60.0, 30.0, 1.0
+# How often to ask again before silence is an error.
+_ASKS = 4
 # How often to ask whether the cube is picked, and how long it is shown when it is, seconds.
 _ASK_EVERY_S, _AFTERGLOW_S = 0.1, 0.6
 
@@ -105,10 +107,9 @@ class _Foreman:
 
     def _begin(self, number: int) -> None:
         answer = self._observer.ask("supervisor_node/new_episode", timeout_s=_ANSWER_S)
-        if answer is None or not answer.success:
-            raise self._log.error(
-                "the supervisor began no new episode: " + ("no answer" if answer is None else answer.message)
-            )
+        if answer is not None and not answer.success:
+            raise self._log.error(f"the supervisor began no new episode: {answer.message}")
+        # An answer may be lost; what counts is the episode.
         self._await_episode(number, _TURNOVER_S)
         self.keep_trace(number - 1)
 
@@ -129,15 +130,20 @@ class _Foreman:
             self._watch()
             if time.monotonic() - asked_s >= _ASK_EVERY_S:
                 asked_s = time.monotonic()
-                answer = self._observer.ask("robot_node/task", timeout_s=_ANSWER_S)
-                if answer is None:
-                    raise self._log.error("robot_node does not say whether the cube is picked")
-                is_picked = answer.success
+                is_picked = self._is_picked()
             self._display.update(f"{time.monotonic() - began_s:4.1f} s", f"{self._picked} picked so far")
         self._picked += is_picked
         duration_s = time.monotonic() - began_s
         self._display.note(f"picked after {duration_s:.1f} s" if is_picked else "not picked in time")
         self._observer.wait_for(lambda: False, timeout_s=_AFTERGLOW_S, every=self._watch)
+
+    def _is_picked(self) -> bool:
+        for _ in range(_ASKS):
+            answer = self._observer.ask("robot_node/task", timeout_s=_ANSWER_S)
+            self._watch()
+            if answer is not None:
+                return bool(answer.success)
+        raise self._log.error("robot_node does not say whether the cube is picked")
 
     def _watch(self) -> None:
         if not self._runner.is_running:
