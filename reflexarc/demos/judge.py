@@ -95,19 +95,19 @@ def judge_flight(figures: FlightFigures) -> tuple[Check, ...]:
             reference=FAST_REFERENCE_M,
         ),
         Check(
-            "Gust: back within 10 cm after its end",
+            "Back within 10 cm after the gust",
             _never(None if gust is None else gust.settled_s, is_flown=gust is not None),
             "s",
             at_most=GUST_SETTLE_LIMIT_S,
         ),
         Check(
-            "Policy killed: safe action after",
+            "Safe action after the kill",
             figures.fault.reaction_ms,
             "ms",
             at_most=REACTION_LIMIT_MS,
         ),
         Check(
-            "Policy killed: back within 10 cm after",
+            "Back within 10 cm after the kill",
             _never(figures.fault.recovered_s, is_flown=True),
             "s",
             at_most=RECOVERY_LIMIT_S,
@@ -143,7 +143,7 @@ def arm_figures(record: ArmRecord) -> ArmFigures:
 def judge_arm(figures: ArmFigures) -> tuple[Check, ...]:
     """Hold the arm against what it must reach."""
     rate = figures.successes / figures.episodes if figures.episodes else None
-    return (Check("Share of the cubes that were picked", rate, "", at_least=ARM_RATE_LIMIT),)
+    return (Check("Cubes picked", rate, "", at_least=ARM_RATE_LIMIT),)
 
 
 def passed(checks: tuple[Check, ...]) -> bool:

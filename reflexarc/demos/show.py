@@ -155,7 +155,7 @@ class Show:
     def _conclude(self, run: Run, report: Path) -> None:
         from rich.table import Table
 
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2), header_style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
         for title in ("", "measured", "must be", ""):
             table.add_column(title)
         for outcome in run.outcomes:
