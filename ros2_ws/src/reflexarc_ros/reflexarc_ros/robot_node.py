@@ -265,12 +265,12 @@ class RobotNode(ReflexarcNode):
             chunk, received_ns = self._commands.popleft()
             at_ns = self._origin_ns + received_ns - self._loop.start_ns
             self._hand_over(chunk, received_ns, at_ns)
-        if self._is_stopped and robot.safe_stopped is None:
-            robot.safe_stop("emergency stop")
         if index % self._clock_every == 0:
             # Before physics: who listens to the clock is done with it when the observation comes.
             self._publish_clock(until_ns)
         robot.advance(max(until_ns, robot.now_ns))
+        if self._is_stopped and robot.safe_stopped is None:
+            robot.safe_stop("emergency stop")
         self._publish(robot.read())
         self._check_publishers(deadline_ns)
         if self._cameras is not None:
