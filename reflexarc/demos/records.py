@@ -49,7 +49,7 @@ class GateCounts:
     passed: int = 0
     limited: int = 0
     refused: int = 0
-    # How often it went over to the safe action.
+    # How often it went over to the safe action after commands had passed.
     safe_actions: int = 0
 
     @property

@@ -137,8 +137,8 @@ def _quadrotor(run: Run, outcome: Outcome, media: Media) -> str:
         unplanned = unplanned_safe_actions(run.flight)
         if unplanned:
             text = (
-                f"The gate took the safe action {unplanned} more time(s), beside the start and the killed"
-                " policy: processes were late. The load of the machine is at the end of this page."
+                f"The gate took the safe action {unplanned} more time(s) in flight: processes were late. The"
+                " load of the machine is at the end of this page."
             )
             parts.append(_text(text, "small"))
         left_out = not_flown(run.flight)
@@ -220,8 +220,8 @@ def _gate(summary: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     text = (
-        "What it did with the commands of the policies. It takes the safe action before the first command"
-        " of a run, too."
+        "What it did with the commands of the policies. That it keeps a robot in its safe action until the"
+        " first command comes is not counted."
     )
     return (
         f"<section><h2>Command gate</h2>{_text(text)}"

@@ -50,8 +50,8 @@ def tell_flight(record: FlightRecord, figures: FlightFigures) -> list[tuple[floa
 
 
 def unplanned_safe_actions(record: FlightRecord) -> int:
-    """How often the gate took the safe action beside the start and the death of the policy."""
-    return max(0, record.gate.safe_actions - 2)
+    """How often the gate took the safe action in flight, beside the death of the policy."""
+    return max(0, record.gate.safe_actions - 1)
 
 
 def not_flown(record: FlightRecord) -> list[str]:

@@ -11,6 +11,7 @@ from demo_runs import PLAN, arm_record, flight_record, flight_trace, whole_run
 
 from reflexarc.demos.judge import flight_figures, judge_flight
 from reflexarc.demos.plan import plan_flight
+from reflexarc.demos.records import GateCounts
 from reflexarc.demos.summary import Outcome, Run, now_iso, summarise
 from reflexarc.output import to_json
 from reflexarc.report import build
@@ -138,6 +139,14 @@ def test_plots_follow_the_pages_theme_and_are_files_too(drawn):
         for variable in used:
             # Once for light and once for dark.
             assert page.count(f"{variable}: #") == 2
+
+
+def test_the_report_owns_up_to_safe_actions_that_nobody_planned(drawn):
+    _, _, page = drawn
+    # The synthetic gate took two, and the policy died once.
+    assert "The gate took the safe action 1 more time(s) in flight" in page
+    planned = whole_run(replace(flight_record(), gate=GateCounts(6700, 0, 1, 1)))
+    assert "more time(s) in flight" not in make_page(planned, summarise(planned), Media())
 
 
 def test_a_short_demo_says_what_it_left_out():
