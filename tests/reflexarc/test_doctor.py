@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -113,13 +114,26 @@ def test_rclpy_that_another_environment_keeps_from_loading(run_cli):
     assert fault["commands"] == [f"unset {GUARD} LD_LIBRARY_PATH"]
 
 
-def test_busy_port_is_named_with_its_holder(run_cli, hold, domain):
+def test_busy_port_is_named_with_its_holder(run_cli, domain):
     port = ports.discovery_port(domain, 0)
-    hold(port)
-    done = run_cli("doctor", "--only", "ports", "--json", env={"ROS_DOMAIN_ID": str(domain)})
+    # A process of its own: this one may have loaded ROS, and would be taken for a participant.
+    script = (
+        "import socket, time\n"
+        "held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"held.bind(('127.0.0.1', {port}))\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        done = run_cli("doctor", "--only", "ports", "--json", env={"ROS_DOMAIN_ID": str(domain)})
+    finally:
+        holder.kill()
+        holder.wait()
     fault = next(f for f in json.loads(done.stdout)["findings"] if f["level"] == "warn")
     assert f"UDP port {port}, a discovery port of ROS domain {domain}, is held by" in fault["sentence"]
-    assert f"(pid {os.getpid()})" in fault["sentence"]
+    assert f"(pid {holder.pid})" in fault["sentence"]
     assert fault["mend"] == "end the process or choose another ROS_DOMAIN_ID"
 
 
