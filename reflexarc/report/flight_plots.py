@@ -24,6 +24,7 @@ from reflexarc.report.style import (
     GUST,
     INK,
     MUTED,
+    PAPER,
     REFERENCE,
     SERIES,
     new_figure,
@@ -123,7 +124,13 @@ def latency_histogram(record: FlightRecord) -> Figure | None:
     for level, (name, value) in enumerate((("p50", shown.p50), ("p95", shown.p95), ("p99", shown.p99))):
         axes.axvline(value, color=INK, linewidth=1.0, dashes=(3, 2))
         axes.text(
-            value + 0.008 * right, top * (0.97 - 0.14 * level), f"{name} {value:.1f} ms", va="top", color=INK
+            value + 0.008 * right,
+            top * (0.97 - 0.14 * level),
+            f"{name} {value:.1f} ms",
+            va="top",
+            color=INK,
+            # The line of the next percentile may run behind the words.
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0},
         )
     beyond = int((values > right).sum())
     label = "milliseconds from the capture of the state to the motors"
