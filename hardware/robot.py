@@ -167,13 +167,6 @@ class CommandSpec:
                     expected="a positive number",
                     mend=f"correct {name}",
                 )
-        if self.robot_timeout_s < self.timeout_s:
-            raise ConfigError(
-                f"robot_timeout_s {self.robot_timeout_s} is below timeout_s {self.timeout_s}",
-                where="commands",
-                expected="a robot that waits at least as long as the gate",
-                mend="raise robot_timeout_s",
-            )
         for element, limit in self.limits.items():
             for name in _NEEDS[self.kind]:
                 if getattr(limit, name) is None:

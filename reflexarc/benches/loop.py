@@ -193,13 +193,17 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
 @contextlib.contextmanager
 def _realtime(priority: int) -> Iterator[None]:
     """The scheduler that the nodes ask for, so that both loops are given the same chance."""
+    from reflexarc_ros.node import allow_sleep, keep_awake
+
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):
         if priority > 0:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+            keep_awake()
     try:
         yield
     finally:
+        allow_sleep()
         os.sched_setscheduler(0, *before)
 
 

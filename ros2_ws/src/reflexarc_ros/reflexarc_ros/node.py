@@ -60,7 +60,7 @@ PACE = Setting(
 REALTIME_PRIORITY = Setting(
     "realtime_priority",
     0,
-    "SCHED_FIFO priority of all threads of the process; 0: the ordinary scheduler. Ignored in lockstep.",
+    "SCHED_FIFO priority of all threads, with processors kept out of deep sleep; 0: neither, as in lockstep.",
     minimum=0,
     maximum=90,
 )
@@ -299,6 +299,7 @@ class ReflexarcNode(LifecycleNode):
                 with contextlib.suppress(ProcessLookupError):
                     _enter_realtime(int(thread), priority)
             self.loop_priority = priority
+            keep_awake()
             self.health.note(scheduler=f"SCHED_FIFO {priority}")
         except PermissionError:
             self.health.note(scheduler="ordinary: SCHED_FIFO is not permitted (see reflexarc doctor)")
@@ -359,6 +360,26 @@ def _enter_realtime(thread: int, priority: int) -> None:
     os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
 
 
+_awake: list[int] = []
+
+
+def keep_awake() -> None:
+    """Keep the processors out of deep sleep, from which waking takes longer than a hop between processes.
+
+    Linux honours the request (PM QoS) for as long as the process holds the file open.
+    """
+    if not _awake:
+        with contextlib.suppress(OSError):
+            _awake.append(os.open("/dev/cpu_dma_latency", os.O_WRONLY))
+            os.write(_awake[0], (0).to_bytes(4, "little"))
+
+
+def allow_sleep() -> None:
+    """Take the request back."""
+    while _awake:
+        os.close(_awake.pop())
+
+
 class DeadlineLoop:
     """Calls a function at absolute deadlines of the steady clock, in its own thread.
 
@@ -387,10 +408,10 @@ class DeadlineLoop:
         self.misses = 0
         self.start_ns = 0
 
-    def start(self) -> None:
-        """Begin; the first call comes at once."""
+    def start(self, *, delay_ns: int = 0) -> None:
+        """Begin; the first call comes at once, or after a delay."""
         self._running.set()
-        self.start_ns = time.monotonic_ns()
+        self.start_ns = time.monotonic_ns() + delay_ns
         self._thread.start()
 
     def stop(self) -> None:

@@ -144,6 +144,7 @@ class RobotNode(ReflexarcNode):
         super().__init__("robot_node")
         self._robot: Twin | None = None
         self._loop: DeadlineLoop | None = None
+        self._clock_loop: DeadlineLoop | None = None
         self._viewer: Any = None
         self._cameras: Any = None
         self._commands: deque[tuple[ActionChunk | SafeStop | Nothing, int]] = deque()
@@ -223,15 +224,18 @@ class RobotNode(ReflexarcNode):
             return
         robot = self._robot
         self._period_ns = robot.observation_period_ns
-        self._clock_every = max(1, round(_CLOCK_PERIOD_NS / self._period_ns))
         self._origin_ns = robot.now_ns
         self._loop = self.loop(self._period_ns, self._on_deadline, name="robot")
+        self._clock_loop = self.loop(_CLOCK_PERIOD_NS, self._on_clock, name="clock")
         self._loop.start()
+        # Between two observations: who listens to the clock is then not busy with one.
+        self._clock_loop.start(delay_ns=self._period_ns // 2)
 
     def deactivate(self) -> None:
         """Stop the loop, take the safe action, write the trace."""
-        if self._loop is not None:
-            self._loop.stop()
+        for loop in (self._clock_loop, self._loop):
+            if loop is not None:
+                loop.stop()
         self._awaited_ns = 0
         if self._robot is not None:
             self._robot.safe_stop("deactivated")
@@ -265,9 +269,6 @@ class RobotNode(ReflexarcNode):
             chunk, received_ns = self._commands.popleft()
             at_ns = self._origin_ns + received_ns - self._loop.start_ns
             self._hand_over(chunk, received_ns, at_ns)
-        if index % self._clock_every == 0:
-            # Before physics: who listens to the clock is done with it when the observation comes.
-            self._publish_clock(until_ns)
         robot.advance(max(until_ns, robot.now_ns))
         if self._is_stopped and robot.safe_stopped is None:
             robot.safe_stop("emergency stop")
@@ -277,6 +278,10 @@ class RobotNode(ReflexarcNode):
             self._cameras.offer()
         if self._viewer is not None and not self._viewer.sync():
             self._viewer = None
+
+    def _on_clock(self, index: int, deadline_ns: int) -> None:
+        assert self._loop is not None
+        self._publish_clock(self._origin_ns + deadline_ns - self._loop.start_ns)
 
     def _hand_over(self, chunk: ActionChunk | SafeStop | Nothing, received_ns: int, at_ns: int) -> None:
         robot = self._robot
