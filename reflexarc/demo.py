@@ -42,6 +42,9 @@ def run(config: DemoConfig) -> int:
     """
     add_ros_package()
     with _one_interrupt():
+        from reflexarc_ros.bringup import check_graphics
+
+        check_graphics()
         from reflexarc.demos.show import Show
 
         return Show(config).run()

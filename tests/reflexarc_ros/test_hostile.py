@@ -267,3 +267,13 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_starts(arguments
     with pytest.raises(ConfigError) as raised:
         nodes("quadrotor", arguments)
     assert text in str(raised.value)
+
+
+def test_an_opengl_library_that_is_missing_is_named_before_anything_starts(monkeypatch):
+    def cannot_load(name):
+        raise AttributeError("'NoneType' object has no attribute 'glGetError'")
+
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr("reflexarc_ros.bringup.importlib.import_module", cannot_load)
+    with pytest.raises(ConfigError, match="MUJOCO_GL is 'osmesa', and that OpenGL library cannot be loaded"):
+        nodes("arm", {})

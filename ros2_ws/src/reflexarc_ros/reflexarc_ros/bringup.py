@@ -6,6 +6,7 @@ description with the wheels alone.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -248,9 +249,30 @@ def _check_display(arguments: Mapping[str, str]) -> None:
         )
 
 
+def check_graphics() -> None:
+    """Refuse a MUJOCO_GL that names a library which is not there: MuJoCo loads it when it is imported.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    backend = os.environ.get("MUJOCO_GL")
+    if not backend:
+        return
+    try:
+        importlib.import_module("mujoco")
+    except (AttributeError, ImportError, RuntimeError) as error:
+        raise ConfigError(
+            f"MUJOCO_GL is {backend!r}, and that OpenGL library cannot be loaded ({error})",
+            where="environment",
+            expected="egl, or osmesa with the Debian package libosmesa6",
+            mend="unset MUJOCO_GL, or install what reflexarc doctor names",
+        ) from error
+
+
 def _common(arguments: Mapping[str, str], twin_card: str) -> tuple[str, str, dict[str, Any]]:
     """Card, policy path and the parameters that all nodes share; fails where card and policy do not fit."""
     _check_display(arguments)
+    check_graphics()
     name = arguments["robot"]
     card_path = twin_card if name == "twin" else name
     card = load_robot_card(card_path)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 
 from hardware.command import FloatArray
+from hardware.errors import ConfigError
 from hardware.robot import CameraSpec, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.messages import image_message
@@ -50,6 +51,7 @@ class CameraPublisher:
         self._condition = threading.Condition()
         self._is_open = True
         self._view: Any = None
+        self._error: Exception | None = None
         self._thread: threading.Thread | None = None
         if in_background:
             # Meshes and OpenGL are made ready before the control loop begins.
@@ -59,7 +61,14 @@ class CameraPublisher:
                 target=self._run, args=(first, ready), name="cameras", daemon=True
             )
             self._thread.start()
-            ready.wait(_WARM_UP_S)
+            if not ready.wait(_WARM_UP_S) or self._error is not None:
+                self._withdraw()
+                raise ConfigError(
+                    f"the cameras cannot render ({self._error or f'not ready after {_WARM_UP_S:.0f} s'})",
+                    where=node.get_fully_qualified_name(),
+                    expected="an OpenGL library that works without a screen",
+                    mend="run reflexarc doctor, or leave out cameras:=true",
+                )
 
     def offer(self) -> None:
         """Look whether a camera has a new image."""
@@ -82,14 +91,24 @@ class CameraPublisher:
             self._condition.notify()
         if self._thread is not None:
             self._thread.join(5.0)
+        elif self._view is not None:
+            self._view.close()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
         for publisher in (*self._images.values(), *self._infos.values()):
             destroy(self._node, publisher)
 
     def _run(self, first: dict[str, FloatArray], ready: threading.Event) -> None:
-        self._view = self._robot.view()
-        for name, state in first.items():
-            self._render(name, state)
-        ready.set()
+        try:
+            self._view = self._robot.view()
+            for name, state in first.items():
+                self._render(name, state)
+        except Exception as error:
+            self._error = error
+            return
+        finally:
+            ready.set()
         while True:
             with self._condition:
                 while self._is_open and not self._pending:
