@@ -146,7 +146,8 @@ def test_every_check_of_the_doctor_is_on_the_page() -> None:
 
 
 def test_every_topic_and_service_is_on_the_page() -> None:
-    from reflexarc_ros.messages import ChunkCodec, observation_topics
+    from reflexarc_ros.chunks import ChunkCodec
+    from reflexarc_ros.messages import observation_topics
 
     from hardware.cards import card_names, load_robot_card
 
@@ -326,7 +327,7 @@ def test_the_example_controller_is_one() -> None:
 
 def test_the_example_node_publishes_what_the_gate_reads() -> None:
     from rclpy.serialization import serialize_message
-    from reflexarc_ros.messages import ChunkCodec
+    from reflexarc_ros.chunks import ChunkCodec
     from sensor_msgs.msg import JointState
 
     from hardware.cards import load_robot_card

@@ -193,7 +193,7 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
 @contextlib.contextmanager
 def _realtime(priority: int) -> Iterator[None]:
     """The scheduler that the nodes ask for, so that both loops are given the same chance."""
-    from reflexarc_ros.node import allow_sleep, keep_awake
+    from reflexarc_ros.loops import allow_sleep, keep_awake
 
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     with contextlib.suppress(PermissionError):

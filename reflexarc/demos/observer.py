@@ -17,7 +17,8 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import GATE_TOPIC, ChunkCodec, ObservationTopic, SafeStop
+from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec, SafeStop
+from reflexarc_ros.messages import ObservationTopic
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 

@@ -13,7 +13,8 @@ from rclpy.serialization import serialize_message
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.bringup import nodes
-from reflexarc_ros.messages import GATE_TOPIC, ChunkCodec, ObservationTopic, observation_topics
+from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec
+from reflexarc_ros.messages import ObservationTopic, observation_topics
 from reflexarc_ros.runner import SystemRunner
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool

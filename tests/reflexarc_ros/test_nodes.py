@@ -9,7 +9,7 @@ from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 from reflexarc_ros import qos
-from reflexarc_ros.messages import GATE_TOPIC, ChunkCodec
+from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec
 from std_srvs.srv import Trigger
 
 from hardware import ActionChunk, CommandKind, load_robot_card

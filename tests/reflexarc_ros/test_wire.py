@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
-from reflexarc_ros.messages import (
-    ChunkCodec,
-    Nothing,
-    ObservationTopic,
-    ReferenceCodec,
-    SafeStop,
-    observation_topics,
-    reference_terms,
-)
+from reflexarc_ros.chunks import ChunkCodec, Nothing, ReferenceCodec, SafeStop, reference_terms
+from reflexarc_ros.messages import ObservationTopic, observation_topics
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import ActionChunk, CommandKind, ConfigError, Observation, load_robot_card

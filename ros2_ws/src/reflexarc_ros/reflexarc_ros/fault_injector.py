@@ -29,7 +29,8 @@ from hardware.command import FloatArray
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import GATE_TOPIC, ChunkCodec, ObservationTopic, to_ns, to_time
+from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec
+from reflexarc_ros.messages import ObservationTopic, to_ns, to_time
 
 # The robot and the policy publish here; the injector passes on to the usual names.
 RAW_PREFIX = "raw/"

@@ -21,15 +21,10 @@ from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
 from hardware.robot import Observation, with_rate
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
-from reflexarc_ros.messages import (
-    GATE_ESTOP_TOPIC,
-    GATE_TOPIC,
-    ChunkCodec,
-    Nothing,
-    ObservationTopic,
-    SafeStop,
-)
-from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, Nothing, SafeStop
+from reflexarc_ros.loops import DeadlineLoop
+from reflexarc_ros.messages import ObservationTopic
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 
 _PUBLISHER_CHECK_S = 0.1
 

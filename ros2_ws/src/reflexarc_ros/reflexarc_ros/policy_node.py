@@ -18,8 +18,10 @@ from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
-from reflexarc_ros.messages import ChunkCodec, ReferenceCodec, reference_terms, to_time
-from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.chunks import ChunkCodec, ReferenceCodec, reference_terms
+from reflexarc_ros.loops import DeadlineLoop
+from reflexarc_ros.messages import to_time
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
 from reflexarc_ros.wire import Layout
 

@@ -9,8 +9,10 @@ from hardware.cards import load_robot_card
 from hardware.reference import make_program, make_trajectory
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.messages import ObservationTopic, ReferenceCodec
-from reflexarc_ros.node import PACE, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.chunks import ReferenceCodec
+from reflexarc_ros.loops import DeadlineLoop
+from reflexarc_ros.messages import ObservationTopic
+from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
 
 REFERENCE_TOPIC = "reference"
 _STEP_NS = 10_000_000

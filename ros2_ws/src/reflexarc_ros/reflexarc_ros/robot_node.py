@@ -22,16 +22,10 @@ from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard, with_rate
 from reflexarc_ros import qos
-from reflexarc_ros.messages import (
-    GATE_ESTOP_TOPIC,
-    GATE_TOPIC,
-    ChunkCodec,
-    Nothing,
-    SafeStop,
-    observation_topics,
-    to_time,
-)
-from reflexarc_ros.node import PACE, REALTIME_PRIORITY, DeadlineLoop, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, Nothing, SafeStop
+from reflexarc_ros.loops import DeadlineLoop
+from reflexarc_ros.messages import observation_topics, to_time
+from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.start import RUN_ENDED
 from sim.twin.base import Twin
 
