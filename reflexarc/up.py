@@ -159,20 +159,25 @@ def stop_by_key(key: str = "q") -> Iterator[bool]:
     before = termios.tcgetattr(terminal)
     done_read, done_write = os.pipe()
 
+    waiting = select.poll()
+    waiting.register(terminal, select.POLLIN)
+    waiting.register(done_read, select.POLLIN)
+
     def watch() -> None:
         while True:
-            ready, _, _ = select.select([terminal, done_read], [], [])
-            if done_read in ready:
+            ready = dict(waiting.poll())
+            if done_read in ready or ready.get(terminal, 0) & (select.POLLHUP | select.POLLERR):
                 return
-            pressed = os.read(terminal, 64).decode("utf-8", "replace")
-            if not pressed:
-                return
-            if key in pressed.lower():
+            if key in os.read(terminal, 64).decode("utf-8", "replace").lower():
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
     watcher = threading.Thread(target=watch, name="key-watcher", daemon=True)
     tty.setcbreak(terminal)
+    # Ctrl-C also drops keys that wait to be read: a read must then give nothing, not wait for the next key.
+    mode = termios.tcgetattr(terminal)
+    mode[6][termios.VMIN] = 0
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)
     watcher.start()
     try:
         yield True

@@ -138,7 +138,8 @@ from reflexarc.up import stop_by_key, stop_by_signal
 try:
     with stop_by_signal(), stop_by_key() as has_key:
         print("watching", has_key, flush=True)
-        time.sleep(60)
+        while True:  # in short sleeps, as the runner waits
+            time.sleep(0.02)
 except KeyboardInterrupt:
     print("stopped", flush=True)
 """
