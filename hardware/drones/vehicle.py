@@ -1,4 +1,4 @@
-"""What a flight controller has beyond a `Robot`: arming, take-off, landing, health, and a pose from outside."""
+"""What a flight controller has beyond a `Robot`: arming, take-off, landing, health, a pose from outside."""
 
 from __future__ import annotations
 
