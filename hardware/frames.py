@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hardware.command import FloatArray
@@ -57,3 +59,11 @@ def yaw_of(quaternion_wxyz: FloatArray) -> float:
     """Heading of the body's x axis in the world's horizontal plane, in radians, -pi to pi."""
     w, x, y, z = (float(v) for v in quaternion_wxyz)
     return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+
+
+def tilt_of(quaternion_wxyz: FloatArray) -> float:
+    """Angle between the body's z axis and the world's, in radians, 0 to pi."""
+    w, x, y, z = (float(v) for v in quaternion_wxyz)
+    square = w * w + x * x + y * y + z * z
+    # sin and cos of half the angle, each exact where the other is not; no quaternion at all is no attitude.
+    return 2.0 * math.atan2(math.hypot(x, y), math.hypot(w, z)) if square > 0.0 else math.pi

@@ -226,6 +226,32 @@ class Box:
 
 
 @dataclass(frozen=True)
+class FlightLimits:
+    """How a vehicle may be measured in flight; beyond it, the safe action. What is absent is not judged."""
+
+    # Steepest angle between the body's up axis and the world's, radians.
+    max_tilt_rad: float | None = None
+    # Greatest height of the vehicle in the world frame, metres.
+    max_altitude_m: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be meant.
+
+        Raises:
+            ConfigError: a limit is not positive, or the tilt is more than upside down.
+        """
+        for name, largest in (("max_tilt_rad", math.pi), ("max_altitude_m", math.inf)):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value <= largest:
+                raise ConfigError(
+                    f"{name} is {value}",
+                    where="flight",
+                    expected="a positive number" + ("" if largest == math.inf else ", at most pi"),
+                    mend=f"correct {name}, or leave it out",
+                )
+
+
+@dataclass(frozen=True)
 class JointFrame:
     """One revolute joint of a serial chain, seen from its parent joint's frame."""
 
@@ -317,8 +343,10 @@ class RobotCard:
     kinematics: tuple[JointFrame, ...] = ()
     # Where the tool may be, base frame (joint and Cartesian kinds).
     workspace: Box | None = None
-    # Where the vehicle may be, world frame (rates + thrust and references).
+    # Where the vehicle may be, world frame (rates + thrust, references and motors).
     geofence: Box | None = None
+    # How far the vehicle may tilt and climb (rates + thrust, references and motors).
+    flight: FlightLimits | None = None
     # A state whose values stay bit-identical for this long is a frozen sensor (0: not judged).
     frozen_after_s: float = 0.0
     # Settings of the driver or the twin's world.

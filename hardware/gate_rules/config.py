@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hardware.errors import ConfigError
 
 _NOT_NEGATIVE = ("future_tolerance_s", "start_tolerance", "clock_back_tolerance_s", "clock_recover_s",
-                 "geofence_margin_m")  # fmt: skip
+                 "geofence_margin_m", "tilt_margin_rad")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,11 @@ class GateConfig:
     clock_stop_s: float = 0.1
     # How long both clocks must have run on before they are trusted again.
     clock_recover_s: float = 0.5
-    # How far inside the geofence a vehicle must be before it may be commanded again.
+    # How far inside the geofence, and below its greatest altitude, a vehicle must be before it may be
+    # commanded again.
     geofence_margin_m: float = 0.2
+    # How far below its steepest tilt a vehicle must be before it may be commanded again.
+    tilt_margin_rad: float = 0.2
     # How long an engaged operator link may be silent.
     operator_timeout_s: float = 0.5
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from hardware.command import FloatArray
 from hardware.errors import ConfigError
+from hardware.frames import tilt_of
 from hardware.gate_rules.base import Binding, Situation, SituationCheck, to_ns
 
 
@@ -152,29 +155,84 @@ def state_frozen(b: Binding) -> SituationCheck:
 
 
 def geofence_of_vehicle(b: Binding) -> SituationCheck:
-    """The vehicle is inside the geofence (for commands that do not say where they lead)."""
+    """The vehicle is measured inside the geofence."""
     if b.card.geofence is None:
-        return lambda s: False
-    if "position" not in b.card.observations:
-        raise ConfigError(
-            "the card has a geofence and no observation 'position'",
-            where=f"robot card {b.card.name!r}: geofence",
-            expected="a measured position to judge it by",
-            mend="add the observation or remove the geofence",
-        )
+        return _never
+    _need(b, "position", "geofence")
     lower, upper, margin = b.card.geofence.lower_m, b.card.geofence.upper_m, b.config.geofence_margin_m
-    outside = False
+
+    def is_outside(position: FloatArray, was_outside: bool) -> bool:
+        extra = margin if was_outside else 0.0
+        return not all(
+            low + extra <= x <= high - extra
+            for low, x, high in zip(lower, position.tolist(), upper, strict=True)
+        )
+
+    return _judge_term("position", 3, is_outside)
+
+
+def altitude(b: Binding) -> SituationCheck:
+    """The vehicle is measured below its greatest altitude."""
+    limit = None if b.card.flight is None else b.card.flight.max_altitude_m
+    if limit is None:
+        return _never
+    _need(b, "position", "greatest altitude")
+    margin = b.config.geofence_margin_m
+
+    def is_high(position: FloatArray, was_high: bool) -> bool:
+        # Written so that a height that is no number counts as too high.
+        return not float(position[2]) <= limit - (margin if was_high else 0.0)
+
+    return _judge_term("position", 3, is_high)
+
+
+def tilt(b: Binding) -> SituationCheck:
+    """The vehicle is measured to tilt less than its limit."""
+    limit = None if b.card.flight is None else b.card.flight.max_tilt_rad
+    if limit is None:
+        return _never
+    _need(b, "orientation", "steepest tilt")
+    margin = b.config.tilt_margin_rad
+
+    def is_steep(orientation: FloatArray, was_steep: bool) -> bool:
+        return tilt_of(orientation) > limit - (margin if was_steep else 0.0)
+
+    return _judge_term("orientation", 4, is_steep)
+
+
+def _never(s: Situation) -> bool:
+    return False
+
+
+def _need(b: Binding, term: str, what: str) -> None:
+    if term not in b.card.observations:
+        raise ConfigError(
+            f"the card has a {what} and no observation {term!r}",
+            where=f"robot card {b.card.name!r}",
+            expected=f"a measured {term} to judge it by",
+            mend=f"add the observation or remove the {what}",
+        )
+
+
+def _judge_term(term: str, size: int, is_beyond: Callable[[FloatArray, bool], bool]) -> SituationCheck:
+    """Judge a term of every new state; what was found holds until the next one.
+
+    Args:
+        term: its name; a state without it, or with another size, changes nothing (other rules see to it).
+        size: its length.
+        is_beyond: takes the term, and whether it was beyond its limit before (hysteresis).
+
+    Returns:
+        The check.
+    """
+    beyond = False
 
     def check(s: Situation) -> bool:
-        nonlocal outside
-        position = None if s.state is None else s.state.values.get("position")
-        if s.state_is_new and position is not None and position.shape == (3,):
-            extra = margin if outside else 0.0
-            outside = not all(
-                low + extra <= x <= high - extra
-                for low, x, high in zip(lower, position.tolist(), upper, strict=True)
-            )
-        return outside
+        nonlocal beyond
+        value = None if s.state is None else s.state.values.get(term)
+        if s.state_is_new and value is not None and value.shape == (size,):
+            beyond = is_beyond(value, beyond)
+        return beyond
 
     return check
 

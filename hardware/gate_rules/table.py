@@ -23,6 +23,12 @@ _COMMON = (
     Rule("future", Stage.ADMISSION, admission.future),
     Rule("source", Stage.ADMISSION, admission.source),
 )
+# What is judged by the measured state of a vehicle, whatever it is told.
+_FLIGHT = (
+    Rule("geofence", Stage.SITUATION, situation.geofence_of_vehicle),
+    Rule("altitude", Stage.SITUATION, situation.altitude),
+    Rule("tilt", Stage.SITUATION, situation.tilt),
+)
 _MOTION = (
     Rule("range", Stage.MOTION, motion.range_limit),
     Rule("velocity", Stage.MOTION, motion.velocity),
@@ -40,18 +46,20 @@ RULES: Mapping[CommandKind, tuple[Rule, ...]] = {
     ),
     CommandKind.RATES_THRUST: (
         *_COMMON,
-        Rule("geofence", Stage.SITUATION, situation.geofence_of_vehicle),
+        *_FLIGHT,
         Rule("range", Stage.SHAPE, shape.range_limit),
         Rule("slew", Stage.SHAPE, shape.slew),
     ),
     CommandKind.REFERENCE: (
         *_COMMON,
+        *_FLIGHT,
         Rule("range", Stage.SHAPE, shape.range_limit),
-        Rule("geofence", Stage.SHAPE, shape.geofence_of_reference),
+        Rule("reference_geofence", Stage.SHAPE, shape.geofence_of_reference),
         Rule("slew", Stage.SHAPE, shape.slew),
     ),
     CommandKind.MOTOR: (
         *_COMMON,
+        *_FLIGHT,
         Rule("range", Stage.SHAPE, shape.range_limit),
         Rule("switch", Stage.ADMISSION, admission.switch),
     ),

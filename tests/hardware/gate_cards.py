@@ -12,6 +12,7 @@ from hardware.robot import (
     Box,
     CommandSpec,
     Delay,
+    FlightLimits,
     JointFrame,
     LatencyCard,
     Limit,
@@ -147,6 +148,8 @@ def drone_card(**changes):
         },
         "latency": LATENCY,
         "geofence": Box((-5.0, -5.0, -0.5), (5.0, 5.0, 5.0)),
+        # Below the top of the fence, so that each must be kept to by itself.
+        "flight": FlightLimits(max_tilt_rad=0.8, max_altitude_m=4.5),
         "frozen_after_s": 0.05,
     }
     return RobotCard(**settings | changes)

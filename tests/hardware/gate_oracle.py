@@ -13,7 +13,7 @@ import math
 from gate_cards import tool_of
 
 from hardware.command import CommandKind, SafeAction
-from hardware.frames import yaw_of
+from hardware.frames import rotation_matrix, yaw_of
 from hardware.gate import GATE_SOURCE, GateAction, GateConfig
 
 MOTION = (CommandKind.JOINT_POSITION, CommandKind.CARTESIAN_POSITION)
@@ -52,7 +52,9 @@ class Oracle:
         self.steady = 0
         self.state = None
         self.state_ok = False
-        self.state_bytes, self.state_since, self.frozen, self.outside = None, 0, False, False
+        self.state_bytes, self.state_since, self.frozen = None, 0, False
+        # Which limits of flight the vehicle was beyond at the newest state.
+        self.beyond = {}
         self.newest, self.moved, self.fault = None, 0, None
         self.estop, self.pressed, self.heard = False, False, None
         self.crowd = set()
@@ -168,8 +170,9 @@ class Oracle:
             return "the state is from the future"
         if self.frozen:
             return "the state is frozen"
-        if self.outside:
-            return "the vehicle is outside the geofence"
+        for what, is_beyond in self.beyond.items():
+            if is_beyond:
+                return f"the vehicle is beyond its {what}"
         return ""
 
     def _clock(self, data, steady, went_back):
@@ -205,11 +208,28 @@ class Oracle:
             self.state_bytes, self.state_since = now, state.stamp_ns
         limit = ns(self.card.frozen_after_s)
         self.frozen = limit > 0 and state.stamp_ns - self.state_since >= limit
-        position = state.values.get("position")
-        if self.spec.kind is CommandKind.RATES_THRUST and self.card.geofence and position is not None:
-            margin = self.config.geofence_margin_m if self.outside else 0.0
-            box = zip(self.card.geofence.lower_m, position.tolist(), self.card.geofence.upper_m, strict=True)
-            self.outside = not all(low + margin <= x <= high - margin for low, x, high in box)
+        if not self.is_motion and self.state_ok:
+            self._look_at_flight(state.values["position"], state.values["orientation"])
+
+    def _look_at_flight(self, position, orientation):
+        """Judge fence, height and tilt; once beyond, a margin inside is asked for."""
+
+        def inside(what, limit):
+            return limit - (margins[what] if self.beyond.get(what) else 0.0)
+
+        margins = {"geofence": self.config.geofence_margin_m, "altitude": self.config.geofence_margin_m,
+                   "tilt": self.config.tilt_margin_rad}  # fmt: skip
+        fence, flight = self.card.geofence, self.card.flight
+        if fence:
+            sides = zip(fence.lower_m, position.tolist(), fence.upper_m, strict=True)
+            self.beyond["geofence"] = any(
+                max(low - x, x - high) > inside("geofence", 0.0) for low, x, high in sides
+            )
+        if flight and flight.max_altitude_m:
+            self.beyond["altitude"] = position[2] > inside("altitude", flight.max_altitude_m)
+        if flight and flight.max_tilt_rad:
+            up = rotation_matrix(orientation)[2, 2]
+            self.beyond["tilt"] = math.acos(min(1.0, max(-1.0, up))) > inside("tilt", flight.max_tilt_rad)
 
     def _is_good(self, command, data, steady):
         return (

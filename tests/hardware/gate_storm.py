@@ -23,6 +23,8 @@ SPELLS = {
     "state_old": 4,
     "state_future": 4,
     "outside": 6,
+    "high": 6,
+    "tilted": 6,
     "clock_stopped": 25,
     "silence": 25,
     "operator": 40,
@@ -185,8 +187,7 @@ class Storm:
                 state = arm_state(stamp, HOME, steady_ns=received, tool=noisy)
         else:
             self.position = [min(max(x + 0.1 * (rnd() - 0.5), -4), 4) for x in self.position]
-            place = (6.0, 0.0, 1.0) if "outside" in spells else self.position
-            state = drone_state(stamp, place, steady_ns=received)
+            state = self._fly(rnd, stamp, received)
         if "state_nan" in spells:
             term = self.random.choice(list(state.values))
             state.values[term][0] = self.random.choice((NAN, INF, -INF))
@@ -196,6 +197,20 @@ class Storm:
             state = replace(state, values=values)
         self.state = state
         return state
+
+    def _fly(self, rnd, stamp, received):
+        """A vehicle about its place, or a little or far beyond a limit of flight."""
+        place, half = self.position, 0.3 * rnd()
+        if "outside" in self.spells:
+            place = (self.random.choice((-1, 1)) * (4.75 + rnd()), 0.0, 1.0)
+        if "high" in self.spells:
+            place = (0.0, 0.0, 4.25 + 0.6 * rnd())
+        if "tilted" in self.spells:
+            half = (0.55 + rnd()) / 2
+        turn = 6.28 * rnd()
+        c, s = math.cos(half), math.sin(half)
+        orientation = (c, s * math.cos(turn), s * math.sin(turn), 0.0)
+        return drone_state(stamp, place, steady_ns=received, orientation=orientation)
 
     def _anywhere(self, stretch=1.0):
         rnd = self.random.random

@@ -40,12 +40,13 @@ def test_every_kind_has_the_rules_of_the_architecture():
     common = {"estop", "publishers", "clock", "state_missing", "state_finite", "state_stale", "state_frozen"}
     common |= {"staleness", "names", "finite", "age", "future", "source", "range"}
     motion = {"velocity", "acceleration", "jerk", "authority", "workspace"}
+    flight = {"geofence", "altitude", "tilt"}
     own = {
         CommandKind.JOINT_POSITION: motion,
         CommandKind.CARTESIAN_POSITION: motion,
-        CommandKind.RATES_THRUST: {"slew", "geofence"},
-        CommandKind.REFERENCE: {"slew", "geofence"},
-        CommandKind.MOTOR: {"switch"},
+        CommandKind.RATES_THRUST: flight | {"slew"},
+        CommandKind.REFERENCE: flight | {"slew", "reference_geofence"},
+        CommandKind.MOTOR: flight | {"switch"},
     }
     assert {kind: {rule.name for rule in RULES[kind]} for kind in CommandKind} == {
         kind: common | rules for kind, rules in own.items()
