@@ -17,6 +17,7 @@ from policies.policy import Policy
 METHODS: dict[str, tuple[str, str, str]] = {
     "raptor": ("policies.raptor.policy", "RaptorPolicy", "RaptorOptions"),
     "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
+    "reference": ("policies.reference.policy", "ReferencePolicy", "ReferenceOptions"),
 }
 
 

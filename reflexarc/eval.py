@@ -203,6 +203,7 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
         "policy": str(config.policy),
         "robot": card.name,
         "airframe": report.airframe,
+        "airframe_warning": _airframe_warning(path, report.airframe),
         "latency": config.latency,
         "first_seed": config.first_seed,
         "hover_error_m": report.hover_error_m,
@@ -213,8 +214,21 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
         "interventions": report.interventions,
         "rows": [asdict(row) for row in report.rows],
     }
+    if document["airframe_warning"]:
+        output.log(f"warning: {document['airframe_warning']}")
     _finish(document, config.out, output, lambda: _show_quadrotor(report, output))
     return 0 if is_ok else 1
+
+
+def _airframe_warning(policy: Path, airframe: str) -> str | None:
+    """What of the airframe is outside of the policy's training distribution, where that is known."""
+    from policies.card import load_policy_card
+    from policies.controller import base_folder
+    from policies.raptor.distribution import warning
+    from sim.quadrotor.airframes import load_airframe
+
+    is_raptor = load_policy_card(base_folder(policy)).method == "raptor"
+    return warning(load_airframe(airframe)) if is_raptor else None
 
 
 def _robot(name: str) -> RobotCard:

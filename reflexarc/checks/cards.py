@@ -116,6 +116,7 @@ def check_bindings(policies: Sequence[PolicyCard], robots: Sequence[RobotCard]) 
                         " computing and waiting.",
                     )
                 )
+                findings += _airframe(policy, robot)
         if not robots_of_kind:
             findings.append(
                 warn(
@@ -127,6 +128,25 @@ def check_bindings(policies: Sequence[PolicyCard], robots: Sequence[RobotCard]) 
         for robot, misfit in misfits:
             findings += _misfit(policy, robot, misfit, fits_elsewhere=bool(fits))
     return findings
+
+
+def _airframe(policy: PolicyCard, robot: RobotCard) -> list[Finding]:
+    """Whether RAPTOR has seen airframes like the robot's, where the robot's card names one."""
+    name = robot.parameters.get("airframe")
+    if policy.method != "raptor" or name is None:
+        return []
+    from policies.raptor import distribution
+    from sim.quadrotor.airframes import load_airframe
+
+    subject = f"{policy.name} on {robot.name}"
+    try:
+        sentence = distribution.warning(load_airframe(str(name)))
+    except ConfigError as error:
+        return _explain(subject, error)
+    if sentence is None:
+        return []
+    mend = f"fly it in the twin first: reflexarc eval quadrotor --airframe {name}"
+    return [warn(subject, sentence[0].upper() + sentence[1:] + ".", mend)]
 
 
 def _misfit(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from policies.registry import METHODS
 from reflexarc.checks import cards
 from reflexarc.checks.finding import Level
 
@@ -33,7 +34,7 @@ def test_policy_without_its_weights_and_of_an_unknown_method(policy_root, only, 
     folder = policy_root / "raptor" / "published"
     edit(folder / "card.yaml", lambda card: card.update(method="telepathy"))
     found = only(cards.load_policies(policy_root)[1], Level.FAIL)
-    assert found.sentence == "Nobody here can run its method 'telepathy'; known are raptor, bc."
+    assert found.sentence == f"Nobody here can run its method 'telepathy'; known are {', '.join(METHODS)}."
     (folder / "model.onnx").unlink()
     found = only(cards.load_policies(policy_root)[1], Level.FAIL)
     assert "the weights file 'model.onnx' is missing" in found.sentence
@@ -43,6 +44,7 @@ def test_policy_without_its_weights_and_of_an_unknown_method(policy_root, only, 
 def test_bindings_weigh_a_misfit_by_whether_the_policy_fits_another_robot(robots, policy_root, only):
     (robot,), _ = cards.load_robots(robots)
     (policy,), _ = cards.load_policies(policy_root)
+    robot = dataclasses.replace(robot, parameters={})
     assert only(cards.check_bindings([policy], [robot]), Level.OK).sentence.startswith(
         "Fits, through 'motors'"
     )
@@ -72,3 +74,21 @@ def test_bindings_weigh_a_misfit_by_whether_the_policy_fits_another_robot(robots
     arm = dataclasses.replace(robot, kind="arm")
     found = only(cards.check_bindings([policy], [arm]), Level.WARN)
     assert found.sentence == "There is no quadrotor among the robot cards: the policy cannot run."
+
+
+def test_an_airframe_unlike_those_of_the_training_is_warned_of_with_numbers(robots, policy_root, only):
+    (robot,), _ = cards.load_robots(robots)
+    (policy,), _ = cards.load_policies(policy_root)
+
+    def flown_on(name):
+        return cards.check_bindings([policy], [dataclasses.replace(robot, parameters={"airframe": name})])
+
+    assert {f.level for f in flown_on("mrs")} == {Level.OK}
+    found = only(flown_on("flightmare"), Level.WARN)
+    assert found.sentence == (
+        "The airframe 'flightmare' is outside of RAPTOR's training distribution: thrust-to-weight ratio 12.1,"
+        " trained 1.5 to 5; rising time constant of the motors 0.02 s, trained 0.03 to 0.1 s; falling time"
+        " constant of the motors 0.02 s, trained 0.03 to 0.3 s."
+    )
+    assert found.mend.endswith("reflexarc eval quadrotor --airframe flightmare")
+    assert "there is no airframe 'brick'" in only(flown_on("brick"), Level.FAIL).sentence
