@@ -24,7 +24,7 @@ from policies.raptor.network import Float32Array, RaptorWeights
 
 PACKAGE = "foundation-policy"
 # Steps of the recorded example that travel with the policy.
-EXAMPLE_STEPS = 20
+EXAMPLE_STEPS = 500
 
 _ARRAYS = {
     "encoder_weight": "0/weights",
