@@ -136,10 +136,9 @@ class QuadrotorFleet:
         # Control steps since the episode began, shape (N,).
         self.time_step = np.zeros(count, np.int64)
         self._setpoint = np.zeros((4, count), np.float32)
-        self._limit = np.full(count, np.inf, np.float32)
-        if termination is not None:
-            self._limit = np.float32(termination.position_arms) * airframes.arm_m
-        self._observation: Float32Array | None = None
+        arms = np.inf if termination is None else termination.position_arms
+        self._limit: Float32Array = np.float32(arms) * airframes.arm_m
+        self._measured: Float32Array | None = None
         self.reset()
 
     def __len__(self) -> int:
@@ -160,6 +159,17 @@ class QuadrotorFleet:
     def truncated(self) -> BoolArray:
         """Whether an episode has reached its full length, shape (N,)."""
         return self.time_step >= self.episode_steps
+
+    @property
+    def measured(self) -> Float32Array:
+        """What sensors and estimator say now, late and noisy as the perturbations are; not to be written to.
+
+        Shape (13, N) or (17, N), rows as in `state`. Noise is drawn once a step: asked again before the next
+        step or reset, the same numbers come back.
+        """
+        if self._measured is None:
+            self._measured = self._disturbance.measured(self.state)
+        return self._measured
 
     def reset(self, mask: BoolArray | None = None) -> None:
         """Begin new episodes.
@@ -188,9 +198,7 @@ class QuadrotorFleet:
     def observe(
         self, *, position_clip_m: float = math.inf, velocity_clip_m_s: float = math.inf
     ) -> Float32Array:
-        """What a policy sees now: relative to the reference, late and noisy as the perturbations say.
-
-        Noise is drawn once a step: asked again before the next step, the same numbers come back.
+        """What a policy sees now: `measured` relative to the reference, with the previous action.
 
         Args:
             position_clip_m: largest position error per axis; what is clipped is what was measured.
@@ -199,22 +207,14 @@ class QuadrotorFleet:
         Returns:
             Shape (N, 22), one vehicle a row, order of specs of RAPTOR, section 1.5. A new array.
         """
-        if self._observation is None:
-            self._observation = observe_batch(
-                self._disturbance.measured(self.state),
-                self.reference_position,
-                self.reference_velocity,
-                self.previous_action,
-            )
-            noise = self._disturbance.rotation_noise()
-            if noise is not None:
-                self._observation[:, 3:12] += noise
-        seen = self._observation.copy()
-        if position_clip_m < math.inf:
-            np.clip(seen[:, 0:3], -position_clip_m, position_clip_m, out=seen[:, 0:3])
-        if velocity_clip_m_s < math.inf:
-            np.clip(seen[:, 12:15], -velocity_clip_m_s, velocity_clip_m_s, out=seen[:, 12:15])
-        return seen
+        return observe_batch(
+            self.measured,
+            self.reference_position,
+            self.reference_velocity,
+            self.previous_action,
+            position_clip_m=position_clip_m,
+            velocity_clip_m_s=velocity_clip_m_s,
+        )
 
     def privileged(self) -> Float32Array:
         """What a teacher sees now: the truth, relative to the reference, with the rotors' speeds.
@@ -264,7 +264,7 @@ class QuadrotorFleet:
         self.previous_action[:] = told
         self.references.advance()
         self.time_step += 1
-        self._observation = None
+        self._measured = None
         self.terminated = self._lost()
         rules = self.reward_rules
         self.reward = np.where(
@@ -293,14 +293,14 @@ class QuadrotorFleet:
         self.time_step[chosen] = 0
         self.terminated[chosen] = False
         self.reward[chosen] = 0.0
-        self._observation = None
+        self._measured = None
         self._disturbance.reset(chosen, self.state, self.previous_action)
 
     def _cost(self, action: Float32Array) -> Float32Array:
         rules = self.reward_rules
         error = self.state[0:3] - self.reference_position
         change = action - self.previous_action
-        cost = np.float32(rules.position) * np.sqrt((error * error).sum(axis=0))
+        cost: Float32Array = np.float32(rules.position) * np.sqrt((error * error).sum(axis=0))
         cost += np.float32(rules.action_change) * np.sqrt((change * change).sum(axis=0))
         cosine = np.float32(1.0) - np.minimum(np.abs(self.state[6]), np.float32(1.0))
         cost += np.float32(2.0 * rules.yaw) * np.arccos(cosine)
@@ -310,8 +310,8 @@ class QuadrotorFleet:
         # Compared so that NaN is lost.
         rules = self.termination
         if rules is None:
-            return ~np.isfinite(self.state).all(axis=0)
+            return np.logical_not(np.isfinite(self.state).all(axis=0))
         kept = (np.abs(self.state[0:3]) <= self._limit).all(axis=0)
         kept &= (np.abs(self.state[7:10]) <= rules.linear_velocity_m_s).all(axis=0)
         kept &= (np.abs(self.state[10:13]) <= rules.angular_velocity_rad_s).all(axis=0)
-        return ~kept
+        return np.logical_not(kept)

@@ -12,7 +12,8 @@ Compiled code is kept beside this file, in numba's user cache where the installa
 nowhere when neither can be written.
 """
 
-# ruff: noqa: ANN001, ANN202 - numba infers the types; the arrays are told in the docstrings.
+# mypy: disallow-untyped-defs=false
+# ruff: noqa: ANN001, ANN201, ANN202 - numba infers the types; the arrays are told in the docstrings.
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from sim.quadrotor.airframes import GRAVITY_M_S2
 
 # Rounding may be traded for speed, NaN and infinity may not: a lost vehicle must show as one.
-_OPTIONS = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "nogil": True, "error_model": "numpy"}
+_FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
 # Vehicles a block: 40 rows of them fit a first-level cache.
 _BLOCK = 128
 _GRAVITY = np.float32(GRAVITY_M_S2)
@@ -32,9 +33,9 @@ _ZERO, _HALF, _ONE, _TWO, _SIX = (np.float32(value) for value in (0.0, 0.5, 1.0,
 
 def _compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return numba.njit(cache=True, fastmath=_FASTMATH, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(**_OPTIONS)(function)
+        return numba.njit(fastmath=_FASTMATH, nogil=True, error_model="numpy")(function)
 
 
 @_compiled

@@ -26,16 +26,16 @@ class Perturbations:
     observation_delay_s: Range = _NONE
     # Further age of the velocity, seconds: that of a filter in the estimator.
     velocity_delay_s: Range = _NONE
-    # Standard deviations of white noise on what is observed: position in metres, each element of the
-    # rotation matrix, velocity in m/s, body rates in rad/s.
+    # Standard deviations, per axis, of white noise on what is observed: position in metres, orientation as
+    # a small rotation about a body axis, velocity in m/s, body rates.
     position_noise_m: Range = _NONE
-    rotation_noise: Range = _NONE
+    orientation_noise_rad: Range = _NONE
     velocity_noise_m_s: Range = _NONE
     angular_velocity_noise_rad_s: Range = _NONE
     # Thrust lost to an emptier battery when the episode begins, as a share; and the share lost a second.
     battery_sag: Range = _NONE
     battery_drain_per_s: Range = _NONE
-    # Thrust of each rotor: 1 plus or minus this share, drawn for every rotor.
+    # How far the thrust of each rotor may lie from its airframe's, as a share; drawn for every rotor.
     motor_mismatch: Range = _NONE
     # Wind: mean speed, m/s, in a random horizontal direction; standard deviation of gusts per axis, m/s,
     # that come and go within `gust_time_s`; and the drag by which air moves the vehicle, as acceleration
@@ -44,7 +44,7 @@ class Perturbations:
     gust_m_s: Range = _NONE
     gust_time_s: float = 1.0
     drag_per_s: Range = _NONE
-    # Constant force per axis, normal, as a multiple of the airframe's `force_std_n`: 1 is what RAPTOR trains on.
+    # Constant force per axis, normal, as a multiple of the airframe's `force_std_n`; RAPTOR trains on 1.
     force_scale: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Perturbations:
             pair[1] > 0.0
             for pair in (
                 self.position_noise_m,
-                self.rotation_noise,
+                self.orientation_noise_rad,
                 self.velocity_noise_m_s,
                 self.angular_velocity_noise_rad_s,
             )
@@ -161,7 +161,7 @@ class Disturbance:
                 rules.position_noise_m,
                 rules.velocity_noise_m_s,
                 rules.angular_velocity_noise_rad_s,
-                rules.rotation_noise,
+                rules.orientation_noise_rad,
             )
         ):
             self._noise[row, mask] = draw(pair)
@@ -170,8 +170,7 @@ class Disturbance:
         if self._memory is not None:
             self._memory[:, :, mask] = state[:13, mask]
         if self._weak:
-            sign = self._rng.uniform(-1.0, 1.0, (4, n)).astype(np.float32)
-            self._mismatch[:, mask] = 1.0 + sign * draw(rules.motor_mismatch)
+            self._mismatch[:, mask] = 1.0 + draw(rules.motor_mismatch) * draw((-1.0, 1.0), 4)
             self._battery[mask] = 1.0 - draw(rules.battery_sag)
             self._drain[mask] = draw(rules.battery_drain_per_s)
         self._constant[:, mask] = (
@@ -194,10 +193,9 @@ class Disturbance:
         """
         if self._commands is not None:
             self._commands[(self._ticks // self._per_control) % len(self._commands)] = action
-        if self._weak:
+        if self.gain is not None:
             self._battery -= self._drain * np.float32(self._dt * self._per_control)
             np.maximum(self._battery, 0.0, out=self._battery)
-            assert self.gain is not None
             np.multiply(self._mismatch, self._battery, out=self.gain)
 
     def action(self, current: Float32Array) -> Float32Array:
@@ -247,8 +245,7 @@ class Disturbance:
             state: the true one, shape (17, N).
 
         Returns:
-            Shape (13, N) or (17, N), C-contiguous; `state` itself where nothing is delayed or noisy. Noise
-            on the rotation is not in it, see `rotation_noise`.
+            Shape (13, N) or (17, N), C-contiguous; `state` itself where nothing is delayed or noisy.
         """
         seen = state
         if self._memory is not None:
@@ -257,14 +254,22 @@ class Disturbance:
             slot = (self._ticks - self._velocity_delay) % len(self._memory)
             seen[7:10] = self._memory[slot, 7:10, self._columns].T
         if self.rules.noisy:
-            seen = seen[:13] if self._memory is not None else seen[:13].copy()
-            for row, first in enumerate((0, 7, 10)):
-                noise = self._rng.standard_normal((3, seen.shape[1]), dtype=np.float32)
-                seen[first : first + 3] += self._noise[row] * noise
+            seen = seen if self._memory is not None else seen[:13].copy()
+            noise = self._rng.standard_normal((4, 3, seen.shape[1]), dtype=np.float32)
+            noise *= self._noise[:, None]
+            seen[0:3] += noise[0]
+            seen[7:10] += noise[1]
+            seen[10:13] += noise[2]
+            _turn(seen[3:7], noise[3])
         return seen
 
-    def rotation_noise(self) -> Float32Array | None:
-        """Noise to add to the elements of the observed rotation matrices, shape (N, 9), or None."""
-        if self.rules.rotation_noise[1] == 0.0:
-            return None
-        return self._noise[3][:, None] * self._rng.standard_normal((len(self._columns), 9), dtype=np.float32)
+
+def _turn(orientation: Float32Array, angle: Float32Array) -> None:
+    """Turn quaternions (4, N), in place, by small angles (3, N) about the body's axes."""
+    w, x, y, z = orientation.copy()
+    i, j, k = np.float32(0.5) * angle
+    orientation[0] -= x * i + y * j + z * k
+    orientation[1] += w * i + y * k - z * j
+    orientation[2] += w * j - x * k + z * i
+    orientation[3] += w * k + x * j - y * i
+    orientation /= np.sqrt((orientation * orientation).sum(axis=0))
