@@ -1,0 +1,78 @@
+"""Groups of teachers as tasks of Ray: several machines, each with a group, send back actors only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from policies.raptor.training.teachers.config import TeacherConfig
+from policies.raptor.training.teachers.group import Group, Point
+from policies.raptor.training.teachers.store import GroupResult, result_of
+
+
+def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> Iterator[GroupResult]:
+    """Train groups on the machines of a Ray cluster, one group a task.
+
+    `config.ray` is `local` (a cluster of this machine alone, on the loopback interface, that ends with
+    the call) or the address of a cluster that runs. Its machines need Reflexarc installed in the same
+    version. A task asks for `config.threads` processors, and a GPU if the device is one. A group that is
+    interrupted starts again from its beginning: checkpoints stay where they are written, and a task
+    writes none.
+
+    Args:
+        config: every setting.
+        todo: (first teacher, count) of every group.
+
+    Yields:
+        The groups in the order in which they are finished.
+    """
+    import ray
+
+    options: dict[str, Any] = {"address": config.ray, "log_to_driver": False}
+    if config.ray == "local":
+        # Workers import the same code, wherever the command was started.
+        paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[4])}}
+        options |= {"address": "local", "num_cpus": config.threads, "include_dashboard": False}
+        options |= {"runtime_env": paths, "_node_ip_address": "127.0.0.1"}
+    ray.init(**options)
+    try:
+        resources: dict[str, Any] = {"num_cpus": config.threads}
+        if config.device.startswith("cuda"):
+            resources["num_gpus"] = 1
+        task = ray.remote(**resources)(_train_group)
+        settings = dataclasses.asdict(config)
+        waiting = [task.remote(settings, first, count) for first, count in todo]
+        while waiting:
+            finished, waiting = ray.wait(waiting, num_returns=1)
+            yield _unpack(ray.get(finished[0]))
+    finally:
+        ray.shutdown()
+
+
+def _train_group(settings: dict[str, Any], first: int, count: int) -> dict[str, Any]:
+    """Train one group; runs in a worker. Plain numbers and arrays come back."""
+    import torch
+
+    from sim.quadrotor.sampling import sample_airframes
+
+    config = TeacherConfig(**settings)
+    torch.set_num_threads(config.threads)
+    airframes = sample_airframes(first + count, seed=config.seed).take(range(first, first + count))
+    group = Group(config, airframes, first=first)
+    while not group.finished:
+        group.advance()
+    result = result_of(group)
+    return {
+        "first": result.first,
+        "actors": result.actors,
+        "returns": result.returns,
+        "steps": result.steps,
+        "points": [dataclasses.asdict(point) for point in result.points],
+    }
+
+
+def _unpack(document: dict[str, Any]) -> GroupResult:
+    points = tuple(Point(**point) for point in document.pop("points"))
+    return GroupResult(**document, points=points)
