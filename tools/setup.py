@@ -152,11 +152,13 @@ def compile_command(uv: str, source: str, lock: str, options: list[str] | None =
 
 
 def install_lock(uv: str, python: str, venv: Path, lock: Path) -> None:
-    """Make `venv` hold exactly what `lock` names, with its byte code compiled once for all."""
+    """Make `venv` hold exactly what `lock` names, with its byte code compiled once for all.
+
+    Always from nothing: an installation that was cut short may have left half a package behind, and ROS
+    wheels register each Python module as a second package that no lock names, which `sync` would remove.
+    """
     interpreter = venv / "bin" / "python"
-    if version_of(str(interpreter)) != PYTHON_VERSION or parts_of(venv)[:1] != [place(venv)]:
-        run([uv, "venv", "--quiet", "--clear", "--no-project", "--python", python, str(venv)])
-    # An installation that is cut short may leave half a package behind, so the next one starts from nothing.
+    run([uv, "venv", "--quiet", "--clear", "--no-project", "--python", python, str(venv)])
     record(venv, [])
     # On a terminal uv shows bars; into a file it would write two hundred lines of names.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]

@@ -203,6 +203,19 @@ def test_a_moved_checkout_is_made_anew(
     assert checkout == ["lock", "project"]
 
 
+def test_another_lock_is_installed_from_nothing(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `uv pip sync` on an environment that is there takes rclpy for a package that nobody asked for.
+    ran: list[list[str]] = []
+    monkeypatch.setattr(setup, "run", ran.append)
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    setup.install_lock("uv", "python3", venv, tmp_path / "requirements.lock")
+    assert [command[:3] for command in ran] == [["uv", "venv", "--quiet"], ["uv", "pip", "sync"]]
+    assert "--clear" in ran[0]
+
+
 def test_a_failing_command_is_named(setup: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(setup.SetupError, match=r"failed with exit code 3:\n  sh -c exit 3"):
         setup.run(["sh", "-c", "exit 3"])
