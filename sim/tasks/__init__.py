@@ -3,3 +3,8 @@
 import gymnasium
 
 gymnasium.register(id="reflexarc/PickCube-v0", entry_point="sim.tasks.pick_cube:PickCubeEnv")
+gymnasium.register(
+    id="reflexarc/Quadrotor-v0",
+    entry_point="sim.tasks.quadrotor:QuadrotorEnv",
+    vector_entry_point="sim.tasks.quadrotor:QuadrotorVectorEnv",
+)
