@@ -290,7 +290,9 @@ class Oracle:
         if sent.source != good.source or sent.stamp_ns != good.stamp_ns:
             return "what went out is not what came in"
         values = sent.values.tolist()
-        wrong = self._slew(values, steady, fresh=self.holder is None)
+        # A holder whose last command is too old has lost its authority, whoever else was heard meanwhile.
+        lapsed = steady - self.holder_good >= self.timeout
+        wrong = self._slew(values, steady, fresh=self.holder is None or lapsed)
         if wrong:
             return wrong
         if self.spec.kind is CommandKind.REFERENCE and self.card.geofence:
