@@ -148,7 +148,7 @@ def _over_ros(case: _Case, seconds: float) -> tuple[FloatArray, int]:
 
 def _in_process(case: _Case, seconds: float) -> FloatArray:
     from reflexarc_ros.bringup import nodes
-    from reflexarc_ros.robot_node import make_robot
+    from reflexarc_ros.twin_drive import make_twin
 
     from hardware.cards import load_robot_card
     from hardware.gate import CommandGate
@@ -164,7 +164,7 @@ def _in_process(case: _Case, seconds: float) -> FloatArray:
         parameters["policy_node"]["policy"], card, steady_clock=time.monotonic_ns, rate_hz=case.rate_hz
     )
     gate = CommandGate(card, controller.binding.interface_name)
-    robot = make_robot(card, settings, start_ns=1_000_000_000)
+    robot = make_twin(card, settings, start_ns=1_000_000_000)
     reference = _reference(is_wanted=bool(controller.binding.reference_terms))
     latencies: list[float] = []
     with robot, _realtime(parameters["robot_node"].get("realtime_priority", 0)):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reflexarc_ros.robot_node import LOCKSTEP_START_NS
 from reflexarc_ros.runner import SystemRunner
+from reflexarc_ros.twin_drive import LOCKSTEP_START_NS
 
 import policies
 from hardware import load_robot_card
