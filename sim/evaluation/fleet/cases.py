@@ -47,7 +47,7 @@ class RecurrentController(FleetController, Protocol):
         ...
 
 
-class FleetPilot(Protocol):
+class FleetPolicy(Protocol):
     """A policy that can fly with its error clipping or without."""
 
     def controller(self, *, clip_errors: bool) -> RecurrentController:

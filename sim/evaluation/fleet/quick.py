@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.evaluation.fleet.cases import Case, FleetPilot, Float32Array
+from sim.evaluation.fleet.cases import Case, FleetPolicy, Float32Array
 from sim.evaluation.fleet.flight import FleetFlight, fly
 from sim.quadrotor.fleet import PAPER
 from sim.quadrotor.perturbations import Perturbations
@@ -29,11 +29,11 @@ class QuickMetrics:
     delay_10ms_crash: float
 
 
-def quick_metrics(pilot: FleetPilot, *, airframes: int = 512, seed: int = 0) -> QuickMetrics:
+def quick_metrics(policy: FleetPolicy, *, airframes: int = 512, seed: int = 0) -> QuickMetrics:
     """Fly three cases, as the full evaluation does, with fewer airframes.
 
     Args:
-        pilot: the policy, for instance `policies.raptor.fleet.FleetPilot`.
+        policy: for instance `policies.raptor.fleet.FleetPilot`.
         airframes: how many are drawn from RAPTOR's training distribution.
         seed: draws them, and the starts. Not the one that the policy was trained with.
 
@@ -41,7 +41,7 @@ def quick_metrics(pilot: FleetPilot, *, airframes: int = 512, seed: int = 0) -> 
         The metrics.
     """
     batch = sample_airframes(airframes, seed=seed)
-    controller = pilot.controller(clip_errors=True)
+    controller = policy.controller(clip_errors=True)
     delay = Perturbations(action_delay_s=(0.010, 0.010))
     hover, eight, late = (
         fly(case, batch, controller, seed=seed)
