@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import rclpy
@@ -16,6 +17,8 @@ from reflexarc_ros.bringup import environment
 from reflexarc_ros.domain import OwnDomain
 
 os.environ.update(environment())
+# What several test modules share lies beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -84,10 +87,11 @@ def client(domain_id):
 class NodeProcess:
     """One node in a process of its own."""
 
-    def __init__(self, name, parameters, domain_id, folder):
+    def __init__(self, name, parameters, domain_id, folder, program=None):
         path = folder / f"{name}-{len(os.listdir(folder))}.yaml"
         path.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
-        command = [sys.executable, "-m", f"reflexarc_ros.{name}", "--ros-args", "-r", "__ns:=/robot"]
+        program = program or ["-m", f"reflexarc_ros.{name}"]
+        command = [sys.executable, *program, "--ros-args", "-r", "__ns:=/robot"]
         self.process = subprocess.Popen(
             [*command, "--params-file", str(path)],
             env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
@@ -121,8 +125,8 @@ def start(domain_id, tmp_path):
     """Starts nodes; those that still run at the end are killed."""
     made = []
 
-    def start_node(name, **parameters):
-        made.append(NodeProcess(name, parameters, domain_id, tmp_path))
+    def start_node(name, program=None, **parameters):
+        made.append(NodeProcess(name, parameters, domain_id, tmp_path, program))
         return made[-1]
 
     yield start_node
