@@ -1,4 +1,4 @@
-"""Protects `reflexarc/Quadrotor-v0`: Gymnasium's own checks, names, frames, how episodes follow each other."""
+"""Protects `reflexarc/Quadrotor-v0`: Gymnasium's checks, names, frames, how episodes follow each other."""
 
 import gymnasium
 import numpy as np
