@@ -1,17 +1,27 @@
-"""`python -m sim.peers.px4`: the PX4-like vehicle, until it is interrupted."""
+"""`python -m sim.peers.px4`: the PX4-like vehicle as a process, until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
+from hardware.robot import RobotCard
+from sim.peers.mocap import DEFAULT_PORT, FlightRecorder, MotionCapture
 from sim.peers.px4.parameters import ParameterStore
 from sim.peers.px4.process import Address, UdpPeer
 from sim.peers.px4.vehicle import MotorPolicy, PeerVehicle
-from sim.quadrotor.airframes import airframe_names, load_airframe
+from sim.quadrotor.airframes import load_airframe
+
+_DEFAULT_TO = "127.0.0.1:14540"
+_DEFAULT_AIRFRAME = "x500_sim"
 
 
 def address_of(text: str) -> Address:
@@ -21,7 +31,7 @@ def address_of(text: str) -> Address:
         ConfigError: the text is none.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(
             f"{text!r} is no address",
             where="PX4-like vehicle",
@@ -31,25 +41,53 @@ def address_of(text: str) -> Address:
     return host, int(port)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(
-        prog="python -m sim.peers.px4", description="A PX4-like vehicle on MAVLink/UDP."
-    )
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description="A PX4-like vehicle on MAVLink/UDP.")
+    p.add_argument("--card", help="robot card of the px4 driver: where to send, airframe, peer_parameters")
     p.add_argument(
         "--to",
         action="append",
         default=[],
         metavar="HOST:PORT",
-        help="where to send telemetry; may be repeated (default 127.0.0.1:14540)",
+        help=f"where to send telemetry; may be repeated; default: the card's link, or {_DEFAULT_TO}",
     )
-    p.add_argument("--bind", default="127.0.0.1:14580", metavar="HOST:PORT", help="the vehicle's own address")
-    p.add_argument("--airframe", default="x500_sim", choices=airframe_names(), help="what flies")
+    p.add_argument("--bind", default="127.0.0.1:0", metavar="HOST:PORT", help="own address; 0: a free port")
+    p.add_argument("--airframe", help=f"what flies; default: the card's, or {_DEFAULT_AIRFRAME}")
     p.add_argument("--seed", type=int, default=0, help="seed of sensor noise and drift")
-    p.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a PX4 parameter; may be repeated"
-    )
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a PX4 parameter")
+    p.add_argument("--trace", type=Path, help="where to write the flight when it ends (npz)")
     return p
+
+
+def _parameters(card: RobotCard | None, pairs: Sequence[str]) -> ParameterStore:
+    changes: dict[str, float] = {}
+    if card is not None:
+        changes |= {str(k): float(v) for k, v in dict(card.parameters.get("peer_parameters", {})).items()}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            changes[name] = float(value)
+        except ValueError:
+            raise ConfigError(
+                f"{pair!r} cannot be read",
+                where="--set",
+                expected="NAME=VALUE with a number",
+                mend="correct the parameter",
+            ) from None
+    return ParameterStore(changes)
+
+
+def _link_of(card: RobotCard) -> str:
+    link = str(card.parameters.get("link", f"udpin:{_DEFAULT_TO}"))
+    kind, _, rest = link.partition(":")
+    if kind != "udpin":
+        raise ConfigError(
+            f"link {link!r}",
+            where=f"robot card {card.name!r}",
+            expected="udpin:HOST:PORT: the simulated vehicle sends there",
+            mend="give --to, or use a card with such a link",
+        )
+    return rest
 
 
 def main(arguments: Sequence[str] | None = None, *, motor_policy: MotorPolicy | None = None) -> int:
@@ -60,45 +98,60 @@ def main(arguments: Sequence[str] | None = None, *, motor_policy: MotorPolicy | 
         motor_policy: what flies the mode EXTERNAL1; None: the mode is not registered.
 
     Returns:
-        The exit code: 0 after an interrupt, 2 after bad input.
+        The exit code: 0 after SIGINT or SIGTERM, 2 after bad input.
     """
-    settings = parser().parse_args(arguments)
-    is_over = False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal is_over
-        is_over = True
-
+    options = _parser().parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        changes = {}
-        for pair in settings.set:
-            name, _, value = pair.partition("=")
-            try:
-                changes[name] = float(value)
-            except ValueError:
-                raise ConfigError(
-                    f"{pair!r} cannot be read",
-                    where="--set",
-                    expected="NAME=VALUE with a number",
-                    mend="correct the parameter",
-                ) from None
+        card = None if options.card is None else load_robot_card(options.card)
+        send_to = options.to or [_DEFAULT_TO if card is None else _link_of(card)]
+        given = _DEFAULT_AIRFRAME if card is None else str(card.parameters.get("airframe", _DEFAULT_AIRFRAME))
         vehicle = PeerVehicle(
-            load_airframe(settings.airframe),
-            seed=settings.seed,
-            parameters=ParameterStore(changes),
+            load_airframe(options.airframe or given),
+            seed=options.seed,
+            parameters=_parameters(card, options.set),
             motor_policy=motor_policy,
         )
-        send_to = [address_of(text) for text in settings.to or ["127.0.0.1:14540"]]
-        peer = UdpPeer(vehicle, send_to=send_to, bind=address_of(settings.bind))
+        recorder = None
+        if options.trace is not None:
+            recorder = FlightRecorder(options.trace, robot="px4" if card is None else card.name)
+        port = DEFAULT_PORT if card is None else int(card.parameters.get("mocap_port", DEFAULT_PORT))
+        capture = MotionCapture(port) if card is not None else None
+        peer = UdpPeer(
+            vehicle,
+            send_to=[address_of(text) for text in send_to],
+            bind=address_of(options.bind),
+            watch=_watch(capture, recorder),
+        )
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    sys.stdout.write(f"port {peer.port}\n")
+    sys.stdout.write("ready " + json.dumps({"port": peer.port, "to": send_to}) + "\n")
     sys.stdout.flush()
-    peer.run(lambda: is_over)
+    peer.run(stop.is_set)
+    if capture is not None:
+        capture.close()
+    if recorder is not None:
+        recorder.save()
     return 0
+
+
+def _watch(
+    capture: MotionCapture | None, recorder: FlightRecorder | None
+) -> Callable[[PeerVehicle], None] | None:
+    if capture is None and recorder is None:
+        return None
+
+    def watch(vehicle: PeerVehicle) -> None:
+        stamp_ns = time.time_ns()
+        if capture is not None:
+            capture.capture(stamp_ns, vehicle.body.state)
+        if recorder is not None:
+            recorder.capture(stamp_ns, vehicle.body.state, vehicle.effort)
+
+    return watch
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ _DEFAULTS: dict[str, int | float] = {
     "SIM_BAT_MIN_PCT": 50.0,
     "SIM_GPS_USED": 10,
     "SYS_AUTOSTART": 4001,
+    "THR_MDL_FAC": 0.0,
 }
 
 

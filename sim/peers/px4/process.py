@@ -27,6 +27,7 @@ class UdpPeer:
         send_to: where its telemetry goes from the start, as PX4 sends to 14540 and 14550.
         bind: its own address; port 0 takes a free one.
         clock_ns: steady time, nanoseconds.
+        watch: called with the vehicle at 125 Hz of its own time.
 
     Raises:
         ConfigError: the port is taken.
@@ -39,6 +40,7 @@ class UdpPeer:
         send_to: Sequence[Address] = (),
         bind: Address = ("127.0.0.1", 0),
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        watch: Callable[[PeerVehicle], None] | None = None,
     ) -> None:
         """Open the port."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -55,7 +57,7 @@ class UdpPeer:
         self._socket.setblocking(False)
         self._fixed = tuple(send_to)
         self._partners: dict[Address, int] = {}
-        self._clock_ns = clock_ns
+        self._clock_ns, self._watch = clock_ns, watch
         self.peer = MavlinkPeer(vehicle, self._send)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
@@ -80,6 +82,8 @@ class UdpPeer:
                 self._receive()
                 if behind_ns >= STEP_NS:
                     self.peer.step()
+                    if self._watch is not None and vehicle.now_ns // STEP_NS % 2 == 0:
+                        self._watch(vehicle)
                     continue
                 self._selector.select((STEP_NS - behind_ns) * 1e-9)
         finally:

@@ -186,9 +186,10 @@ class Telemetry:
         attitude = ned.attitude_ned_from_enu(np.array(e.orientation)).tolist()
         rates = ned.frd_from_flu(np.array(e.rates)).tolist()
         covariance = [_NOT_MEASURED] * 21
-        # Velocity in NED, as PX4's EKF publishes it: child_frame_id says so.
+        # Stamped when it was so; velocity in NED, as PX4's EKF publishes it: child_frame_id says so.
+        delay_ns = round(self._vehicle.estimator.settings.delay_s * 1e9)
         return c.MAVLink_odometry_message(
-            self._vehicle.now_ns // 1000,
+            max(0, self._vehicle.now_ns - delay_ns) // 1000,
             c.MAV_FRAME_LOCAL_NED,
             c.MAV_FRAME_LOCAL_NED,
             *position,

@@ -100,6 +100,8 @@ class PeerVehicle:
         self.policy = motor_policy
         self.commander = Commander(self.parameters, has_external_mode=motor_policy is not None)
         self.now_ns = 0
+        # What the motors were told last, in the order of `sim.quadrotor.MOTORS`.
+        self.effort: tuple[float, ...] = (0.0,) * 4
         # A push from outside, newtons, world frame.
         self.force_n: FloatArray | None = None
         self._setpoint: Setpoint | None = None
@@ -160,7 +162,8 @@ class PeerVehicle:
         if commander.is_flying and not self._was_flying:
             self.cascade.reset()
         self._was_flying = commander.is_flying
-        self.body.advance(self._efforts(), self.force_n)
+        self.effort = tuple(self._efforts())
+        self.body.advance(self.effort, self.force_n)
         self.estimator.advance(self.body.state, self.now_s)
 
     # --- private ------------------------------------------------------------------------------

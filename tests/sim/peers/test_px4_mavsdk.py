@@ -50,7 +50,7 @@ def running_peer(port, *arguments):
         text=True,
     )
     try:
-        assert process.stdout.readline().startswith("port ")
+        assert process.stdout.readline().startswith("ready ")
         yield process
     finally:
         process.terminate()

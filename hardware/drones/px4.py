@@ -1,0 +1,455 @@
+"""PX4 over MAVLink: offboard references and rates, arming, take-off, landing, poses from outside."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from hardware.command import Command, CommandKind, SafeAction
+from hardware.drones.mavlink_link import UdpTransport, is_stream, open_link
+from hardware.drones.px4_modes import Mode
+from hardware.drones.px4_pilot import Phase
+from hardware.drones.px4_session import Session, SessionSettings
+from hardware.drones.px4_setpoints import RATES_NAMES, REFERENCE_NAMES
+from hardware.drones.transport import LinkError, Transport
+from hardware.drones.vehicle import ExternalPose, VehicleStatus
+from hardware.errors import ConfigError, Refusal
+from hardware.robot import Observation, RobotCard
+
+# What PX4 tells of itself; a card picks from these.
+MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
+_NAMES = {CommandKind.REFERENCE: REFERENCE_NAMES, CommandKind.RATES_THRUST: RATES_NAMES}
+_FOLLOW = {"offboard": Mode.OFFBOARD, "raptor": Mode.EXTERNAL1}
+_DEFAULT_LINK = "udpin:127.0.0.1:14540"
+_READ_S = 0.05
+_REOPEN_S = 0.5
+# How long `disconnect` waits until a flying vehicle reports that it is landing.
+_LEAVE_S = 3.0
+
+
+class PX4Vehicle:
+    """A vehicle with PX4 firmware; implements `hardware.drones.vehicle.FlightVehicle`.
+
+    Settings come from the card's `parameters`: `link` (udpin:127.0.0.1:14540), `follow` (`offboard`:
+    PX4's own controllers; `raptor`: its RAPTOR mode, the first external mode), `connect_timeout_s` (3),
+    `vehicle_system` (0: the first autopilot heard), `firmware_parameters` (PX4 parameters that must have
+    these values before it arms), `writes_parameters` (false), `feeds_acceleration` (true),
+    `battery_land_share` (0: never).
+
+    The element `thrust` of RATES_THRUST counts in multiples of the weight: 1 carries it.
+
+    Args:
+        card: the robot's card: interfaces of kind reference or rates_thrust with the safe action land.
+        data_clock: the ROS clock, nanoseconds.
+        steady_clock: the steady clock, nanoseconds.
+        link: replaces the card's link.
+
+    Raises:
+        ConfigError: the card does not describe this driver.
+    """
+
+    def __init__(
+        self,
+        card: RobotCard,
+        *,
+        data_clock: Callable[[], int] = time.time_ns,
+        steady_clock: Callable[[], int] = time.monotonic_ns,
+        link: str | None = None,
+    ) -> None:
+        """Check the card; nothing is opened."""
+        self.card = card
+        check_card(card)
+        parameters = card.parameters
+        self._address = str(parameters.get("link", _DEFAULT_LINK)) if link is None else link
+        self._data_clock, self._steady_clock = data_clock, steady_clock
+        self._settings = _settings(card)
+        self._connect_s = float(parameters.get("connect_timeout_s", 3.0))
+        self._transport: Transport | None = None
+        self._session = Session(self._settings)
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._heard = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._is_over = threading.Event()
+        self._pose: ExternalPose | None = None
+        self._link_problem = ""
+
+    # --- the Robot protocol -------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open the link and wait for the vehicle and its state.
+
+        Raises:
+            ConfigError: the port is taken, or nobody answered within `connect_timeout_s`.
+        """
+        if self._threads:
+            return
+        try:
+            self._transport = open_link(self._address, steady_clock=self._steady_clock)
+        except LinkError as error:
+            raise self._unreachable(str(error), "choose another link, or stop the other program") from error
+        self._session = Session(self._settings, keeps_rest=is_stream(self._address))
+        self._is_over.clear()
+        for name, loop in (("receive", self._receive_loop), ("send", self._send_loop)):
+            thread = threading.Thread(target=loop, name=f"px4-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        deadline_s = time.monotonic() + self._connect_s
+        with self._heard:
+            while not self._is_ready():
+                rest_s = deadline_s - time.monotonic()
+                if rest_s <= 0.0:
+                    break
+                self._heard.wait(min(rest_s, 0.1))
+            is_ready, session = self._is_ready(), self._session
+        if not is_ready:
+            heard = session.vehicle is not None
+            what = "a vehicle was heard, but it tells no position" if heard else "no vehicle was heard"
+            self._close()
+            mend = (
+                "wait for its estimator, or give it a pose from outside"
+                if heard
+                else "switch the vehicle on, and check the address and that PX4 sends MAVLink to it"
+            )
+            raise self._unreachable(f"{what} within {self._connect_s:g} s", mend)
+
+    def disconnect(self) -> None:
+        """Let a flying vehicle land, close the link.
+
+        Once PX4 reports that it is landing it needs nobody: it comes down and disarms by itself.
+        """
+        if not self._threads:
+            return
+        with self._lock:
+            if self._session.pilot.armed:
+                self._session.pilot.safe_stop(self._steady_clock(), "disconnected")
+                self._wake.notify()
+        deadline_s = time.monotonic() + _LEAVE_S
+        while time.monotonic() < deadline_s:
+            with self._lock:
+                pilot = self._session.pilot
+                lost = not self._session.is_alive(self._steady_clock())
+                if lost or not pilot.armed or pilot.phase is not Phase.LANDING or pilot.mode is Mode.LAND:
+                    break
+            self._is_over.wait(0.02)
+        self._close()
+
+    def read(self) -> Observation:
+        """Return the newest observation; its stamp is PX4's capture time on our clock.
+
+        Raises:
+            Refusal: none has arrived yet.
+        """
+        state = self._session.state
+        if state is None:
+            raise Refusal("no observation yet: the vehicle has not told its position")
+        values = state.values
+        return Observation(
+            {name: values[name] for name in self.card.observations}, state.stamp_ns, state.received_steady_ns
+        )
+
+    def command(self, command: Command) -> None:
+        """Follow a command from now on, if the vehicle flies and takes commands.
+
+        Raises:
+            Refusal: a number is missing or not finite, or PX4's hover thrust is not known yet.
+            ConfigError: the card has no interface of that kind.
+        """
+        self.card.command_of_kind(command.kind)
+        values = _checked(command)
+        with self._lock:
+            session = self._session
+            if command.kind is CommandKind.RATES_THRUST and session.parameter("MPC_THR_HOVER") is None:
+                raise Refusal("PX4's hover thrust (MPC_THR_HOVER) is not known yet: thrust has no scale")
+            session.command(command.kind, values, self._steady_clock(), stamp_ns=command.stamp_ns)
+            self._wake.notify()
+
+    def safe_stop(self, reason: str) -> None:
+        """Land and disarm, for a reason. A command that comes while it still flies ends this."""
+        with self._lock:
+            self._session.pilot.safe_stop(self._steady_clock(), reason)
+            self._wake.notify()
+
+    def __enter__(self) -> Self:
+        """Connect."""
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        self.disconnect()
+
+    # --- the FlightVehicle protocol -------------------------------------------------------------
+
+    @property
+    def status(self) -> VehicleStatus:
+        """How the vehicle is."""
+        with self._lock:
+            return self._session.status(self._steady_clock())
+
+    @property
+    def safe_stopped(self) -> str | None:
+        """Why the vehicle is in its safe action, or None."""
+        return self._session.pilot.safe_stopped
+
+    @property
+    def problem(self) -> str:
+        """Why the last request came to nothing, or what is wrong with the link; empty: nothing."""
+        return self._link_problem or self._session.pilot.problem
+
+    @property
+    def statistics(self) -> Mapping[str, int | float | None]:
+        """Counters for diagnostics: bytes and messages that were not usable, reconnects, round trip."""
+        session = self._session
+        port_foreign = self._transport.foreign if isinstance(self._transport, UdpTransport) else 0
+        return {
+            "malformed_bytes": session.framer.malformed_bytes,
+            "unknown_messages": session.framer.unknown,
+            "unusable_messages": session.unusable,
+            "foreign_messages": session.foreign + port_foreign,
+            "reconnects": session.reconnects,
+            "round_trip_s": session.clock.round_trip_s,
+        }
+
+    def arm(self) -> None:
+        """Ask to arm; what becomes of it shows in `status`.
+
+        Raises:
+            Refusal: the firmware has said why it will not, or its parameters are not the card's.
+        """
+        with self._lock:
+            now = self._steady_clock()
+            if not self._session.is_alive(now):
+                raise Refusal("the vehicle is not heard: it cannot be armed")
+            wrong = [b for b in self._session.blockers(now) if b.startswith("the parameter ")]
+            if wrong:
+                raise Refusal("the vehicle must not arm: " + "; ".join(wrong))
+            self._session.pilot.arm(now)
+            self._wake.notify()
+
+    def disarm(self) -> None:
+        """Ask to disarm; PX4 refuses it in the air."""
+        with self._lock:
+            self._session.pilot.disarm(self._steady_clock())
+            self._wake.notify()
+
+    def take_off(self, height_m: float) -> None:
+        """Ask for PX4's own take-off to a height above home; it holds there until commands come.
+
+        Raises:
+            Refusal: it is not armed, or flies already.
+        """
+        with self._lock:
+            self._session.pilot.take_off(self._steady_clock(), height_m)
+            self._wake.notify()
+
+    def land(self) -> None:
+        """Ask for a landing that ends disarmed."""
+        with self._lock:
+            self._session.pilot.land(self._steady_clock())
+            self._wake.notify()
+
+    def external_pose(self, pose: ExternalPose) -> None:
+        """Hand on a pose from outside; a newer one replaces one that is not sent yet.
+
+        Raises:
+            Refusal: a number is not finite, or the orientation is none.
+        """
+        numbers = [*pose.position, *pose.orientation]
+        size = float(np.linalg.norm(pose.orientation))
+        if not all(math.isfinite(n) for n in numbers) or not 0.9 < size < 1.1:
+            raise Refusal("a pose from outside that is not finite, or whose quaternion has not length one")
+        with self._lock:
+            self._pose = pose
+            self._wake.notify()
+
+    # --- threads --------------------------------------------------------------------------------
+
+    def _is_ready(self) -> bool:
+        session = self._session
+        # Indoors there is no position before the first pose from outside: the heartbeat must do.
+        is_indoors = bool(self.card.parameters.get("external_pose"))
+        return session.vehicle is not None and (session.state is not None or is_indoors)
+
+    def _receive_loop(self) -> None:
+        while not self._is_over.is_set():
+            transport = self._transport
+            if transport is None:
+                self._reopen()
+                continue
+            try:
+                data = transport.read(_READ_S)
+            except LinkError as error:
+                self._lose(transport, error)
+                continue
+            if not data:
+                continue
+            data_ns, steady_ns = self._data_clock(), self._steady_clock()
+            with self._lock:
+                self._session.receive(data, data_now_ns=data_ns, steady_now_ns=steady_ns)
+                if self._session.vehicle is not None and isinstance(transport, UdpTransport):
+                    transport.settle()
+                self._heard.notify_all()
+                self._wake.notify()
+
+    def _send_loop(self) -> None:
+        period_s = 1.0 / self._settings.stream_hz
+        next_s = time.monotonic()
+        while not self._is_over.is_set():
+            with self._lock:
+                if time.monotonic() >= next_s:
+                    next_s = max(next_s + period_s, time.monotonic())
+                    self._session.tick(data_now_ns=self._data_clock(), steady_now_ns=self._steady_clock())
+                if self._pose is not None:
+                    self._session.external_pose(self._pose)
+                    self._pose = None
+                out, transport = self._session.take_out(), self._transport
+                if not out:
+                    self._wake.wait(max(0.0, next_s - time.monotonic()))
+                    continue
+            # Outside the lock: what blocks here keeps nobody from reading the state.
+            if transport is not None:
+                try:
+                    for data in out:
+                        transport.write(data)
+                except LinkError as error:
+                    self._lose(transport, error)
+
+    def _lose(self, transport: Transport, error: LinkError) -> None:
+        with self._lock:
+            if self._transport is transport:
+                self._transport = None
+                self._link_problem = f"the link is lost ({error}); it is opened again every {_REOPEN_S:g} s"
+        transport.close()
+
+    def _reopen(self) -> None:
+        try:
+            transport = open_link(self._address, steady_clock=self._steady_clock)
+        except LinkError:
+            self._is_over.wait(_REOPEN_S)
+            return
+        with self._lock:
+            self._transport, self._link_problem = transport, ""
+
+    def _close(self) -> None:
+        self._is_over.set()
+        with self._lock:
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        self._threads.clear()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _unreachable(self, what: str, mend: str) -> ConfigError:
+        return ConfigError(
+            what,
+            where=f"robot card {self.card.name!r}, link {self._address}",
+            expected="a PX4 vehicle on this link",
+            mend=mend,
+        )
+
+
+def check_card(card: RobotCard) -> None:
+    """Compare a card with what PX4 measures and takes.
+
+    Args:
+        card: the robot's card.
+
+    Raises:
+        ConfigError: a term that PX4 does not tell, an interface of another kind or with other elements,
+            or a safe action other than land.
+    """
+    where = f"robot card {card.name!r}"
+    for name in card.observations:
+        if name not in MEASURED:
+            raise ConfigError(
+                f"the term {name!r}",
+                where=where,
+                expected="one of " + ", ".join(MEASURED),
+                mend="remove the term",
+            )
+    for name, spec in card.commands.items():
+        if spec.kind not in _NAMES:
+            raise ConfigError(
+                f"the interface {name!r} is of kind {spec.kind.value}",
+                where=where,
+                expected="reference or rates_thrust: PX4 takes no motor commands over MAVLink",
+                mend="choose another kind",
+            )
+        missing = [n for n in _NAMES[spec.kind] if n not in spec.names]
+        extra = [n for n in spec.names if n not in _NAMES[spec.kind]]
+        if missing or extra:
+            raise ConfigError(
+                f"the interface {name!r} "
+                + " and ".join(
+                    f"{verb} {', '.join(names)}"
+                    for verb, names in (("lacks", missing), ("has", extra))
+                    if names
+                ),
+                where=where,
+                expected=", ".join(_NAMES[spec.kind]),
+                mend="name these elements; a reference needs its velocity",
+            )
+        if spec.safe_action is not SafeAction.LAND:
+            raise ConfigError(
+                f"the safe action {spec.safe_action.value}",
+                where=where,
+                expected="land",
+                mend="set safe_action to land",
+            )
+
+
+def _settings(card: RobotCard) -> SessionSettings:
+    parameters: Mapping[str, Any] = card.parameters
+    follow = str(parameters.get("follow", "offboard"))
+    if follow not in _FOLLOW:
+        raise ConfigError(
+            f"follow {follow!r}",
+            where=f"robot card {card.name!r}: parameters",
+            expected=" or ".join(_FOLLOW),
+            mend="choose one of these",
+        )
+    kinds = {spec.kind for spec in card.commands.values()}
+    if follow == "raptor" and kinds != {CommandKind.REFERENCE}:
+        raise ConfigError(
+            "follow raptor with an interface of rates and thrust",
+            where=f"robot card {card.name!r}",
+            expected="references alone: PX4's RAPTOR mode takes nothing else",
+            mend="remove the interface, or set follow to offboard",
+        )
+    return SessionSettings(
+        follow=_FOLLOW[follow],
+        timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
+        stream_hz=float(parameters.get("stream_hz", 50.0)),
+        state_hz=max(term.rate_hz for term in card.observations.values()),
+        vehicle_system=int(parameters.get("vehicle_system", 0)),
+        parameters={str(k): float(v) for k, v in dict(parameters.get("firmware_parameters", {})).items()},
+        writes_parameters=bool(parameters.get("writes_parameters", False)),
+        feeds_acceleration=bool(parameters.get("feeds_acceleration", True)),
+        battery_land_share=float(parameters.get("battery_land_share", 0.0)),
+    )
+
+
+def _checked(command: Command) -> dict[str, float]:
+    names = _NAMES[command.kind]
+    values = dict(zip(command.names, (float(v) for v in command.values), strict=True))
+    missing = [n for n in names if n not in values]
+    if missing:
+        raise Refusal(f"a command of kind {command.kind.value} without {', '.join(missing)}")
+    bad = [n for n in names if not math.isfinite(values[n])]
+    if bad:
+        raise Refusal(f"a command of kind {command.kind.value} whose {', '.join(bad)} is not finite")
+    return {n: values[n] for n in names}
