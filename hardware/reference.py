@@ -12,6 +12,8 @@ import numpy as np
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 
+_ORIGIN = (0.0, 0.0, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -209,27 +211,38 @@ def sequence(parts: Sequence[Trajectory]) -> Trajectory:
     return TrajectorySequence(tuple(parts))
 
 
-def make_trajectory(name: str, *, height_m: float, period_s: float, waypoints: Sequence[float]) -> Trajectory:
+def make_trajectory(
+    name: str,
+    *,
+    height_m: float,
+    period_s: float,
+    waypoints: Sequence[float],
+    start_m: tuple[float, ...] = _ORIGIN,
+    yaw_rad: float = 0.0,
+) -> Trajectory:
     """Make a named reference.
 
     Args:
         name: hover, figure_eight or waypoints.
-        height_m: where to hover, metres above the ground.
+        height_m: where to hover, metres above the world's zero.
         period_s: time for one loop of the figure eight.
-        waypoints: x, y, z of each point in turn, metres.
+        waypoints: x, y, z of each point in turn, metres, world frame.
+        start_m: where the vehicle is at the beginning; hover and figure eight stay above this place.
+        yaw_rad: heading that is kept.
 
     Returns:
-        The reference; it begins on the ground at the origin.
+        The reference; it begins at the start.
 
     Raises:
         ConfigError: an unknown name, or waypoints that are not triples.
     """
-    centre = (0.0, 0.0, height_m)
-    take_off = Hover(centre, start_m=(0.0, 0.0, 0.0), duration_s=height_m / 0.5 + 3.0)
+    centre = (start_m[0], start_m[1], height_m)
+    climb_s = math.dist(start_m, centre) / Hover.speed_m_s + 3.0
+    take_off = Hover(centre, start_m=start_m, duration_s=climb_s, yaw_rad=yaw_rad)
     if name == "hover":
-        return Hover(centre, start_m=(0.0, 0.0, 0.0))
+        return Hover(centre, start_m=start_m, yaw_rad=yaw_rad)
     if name == "figure_eight":
-        return sequence([take_off, FigureEight(centre, period_s)])
+        return sequence([take_off, FigureEight(centre, period_s, yaw_rad=yaw_rad)])
     if name == "waypoints":
         if len(waypoints) < 3 or len(waypoints) % 3:
             raise ConfigError(
@@ -239,7 +252,7 @@ def make_trajectory(name: str, *, height_m: float, period_s: float, waypoints: S
                 mend="give three numbers a point",
             )
         points = tuple(tuple(waypoints[i : i + 3]) for i in range(0, len(waypoints), 3))
-        return sequence([take_off, Waypoints((centre, *points))])
+        return sequence([take_off, Waypoints((centre, *points), yaw_rad=yaw_rad)])
     raise ConfigError(
         f"no reference {name!r}",
         where="reference",
@@ -248,21 +261,29 @@ def make_trajectory(name: str, *, height_m: float, period_s: float, waypoints: S
     )
 
 
-def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
+def make_program(
+    program: Sequence[str],
+    *,
+    height_m: float,
+    start_m: tuple[float, ...] = _ORIGIN,
+    yaw_rad: float = 0.0,
+) -> Trajectory:
     """Make a reference out of parts, such as `hover 12`, `figure_eight 10 20`.
 
     Args:
         program: parts of a name and its numbers: `hover SECONDS`, `figure_eight PERIOD SECONDS` (the
             whole number of loops that comes nearest to SECONDS, so that it ends where it began).
-        height_m: where to fly, metres above the ground.
+        height_m: where to fly, metres above the world's zero.
+        start_m: where the vehicle is at the beginning; everything is flown above this place.
+        yaw_rad: heading that is kept.
 
     Returns:
-        The reference; a first hover begins on the ground at the origin, and the last point is held.
+        The reference; a first hover begins at the start, and the last point is held.
 
     Raises:
         ConfigError: a part that cannot be read.
     """
-    centre = (0.0, 0.0, height_m)
+    centre = (start_m[0], start_m[1], height_m)
     parts: list[Trajectory] = []
     for part in program:
         words = part.split()
@@ -273,10 +294,11 @@ def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
         if not all(math.isfinite(n) and n > 0 for n in numbers):
             numbers = []
         if words[:1] == ["hover"] and len(numbers) == 1:
-            start = None if parts else (0.0, 0.0, 0.0)
-            parts.append(Hover(centre, duration_s=numbers[0], start_m=start))
+            start = None if parts else start_m
+            parts.append(Hover(centre, duration_s=numbers[0], start_m=start, yaw_rad=yaw_rad))
         elif words[:1] == ["figure_eight"] and len(numbers) == 2:
-            parts.append(FigureEight(centre, numbers[0], duration_s=whole_loops_s(*numbers)))
+            duration_s = whole_loops_s(*numbers)
+            parts.append(FigureEight(centre, numbers[0], duration_s=duration_s, yaw_rad=yaw_rad))
         else:
             raise ConfigError(
                 f"{part!r} cannot be read",
@@ -284,7 +306,7 @@ def make_program(program: Sequence[str], *, height_m: float) -> Trajectory:
                 expected="'hover SECONDS' or 'figure_eight PERIOD SECONDS'",
                 mend="correct the part",
             )
-    return sequence([*parts, Hover(centre)])
+    return sequence([*parts, Hover(centre, yaw_rad=yaw_rad)])
 
 
 def whole_loops_s(period_s: float, duration_s: float) -> float:

@@ -35,6 +35,8 @@ GATE_TOPIC = "gate/command"
 # The gate's emergency latch, latched on the wire too.
 GATE_ESTOP_TOPIC = "gate/estop"
 _NS = 1_000_000_000
+# How far from one the length of a heading's quaternion may be.
+_UNIT_TOLERANCE = 0.01
 # The field of a trajectory point that holds the numbers of a kind.
 _FIELD = {
     CommandKind.JOINT_POSITION: "positions",
@@ -159,6 +161,13 @@ class ChunkCodec:
             sizes = {len(getattr(point, _FIELD[self.kind])) for point in message.points}
         else:
             sizes = {len(names) if p.transforms and p.velocities else 0 for p in message.points}
+            if not all(p.velocities for p in message.points):
+                raise ConfigError(
+                    "a point has no velocity",
+                    where=f"command of {source!r}",
+                    expected="a transform and a velocity in each point: without it a vehicle lags far behind",
+                    mend="publish the velocity of the reference, zero where it stays",
+                )
         if sizes != {len(names)}:
             raise ConfigError(
                 f"{', '.join(map(str, sorted(sizes)))} numbers in a point for {len(names)} names",
@@ -197,6 +206,8 @@ class ChunkCodec:
         begin = 0
         for point in message.points:
             if self.is_multi_dof:
+                if not (point.transforms and point.velocities):
+                    continue
                 part = numbers[begin : begin + len(self._wire_names)]
                 self._set_multi_dof(point, part)
                 begin += len(self._wire_names)
@@ -221,7 +232,7 @@ class ChunkCodec:
 
     @staticmethod
     def _with_yaw(values: FloatArray, yaw: int) -> FloatArray:
-        return np.insert(values[:, :-2], yaw, 2.0 * np.arctan2(values[:, -1], values[:, -2]), axis=1)
+        return np.insert(values[:, :-2], yaw, heading(values[:, -2], values[:, -1]), axis=1)
 
     @staticmethod
     def _place(point: Any, name: str) -> tuple[Any, str]:  # noqa: ANN401
@@ -263,9 +274,37 @@ class ReferenceCodec:
         return self._codec.encode(chunk)
 
     def decode(self, raw: bytes) -> ActionChunk | None:
-        """Deserialise; None for a trajectory without points."""
+        """Deserialise; None for a trajectory without points.
+
+        Raises:
+            ConfigError: a number is not finite, a rotation is none, or a point has no velocity.
+        """
         chunk = self._codec.decode(raw, source="reference")
-        return chunk if isinstance(chunk, ActionChunk) else None
+        if not isinstance(chunk, ActionChunk):
+            return None
+        turn = chunk.values[:, 6:]
+        if not (
+            chunk.is_finite and np.all(np.abs(np.hypot(turn[:, 0], turn[:, 1]) - 1.0) <= _UNIT_TOLERANCE)
+        ):
+            raise ConfigError(
+                "a reference with numbers that are not finite, or with a rotation about another axis than z",
+                where="reference",
+                expected="finite positions and velocities, and headings as unit quaternions (w, 0, 0, z)",
+                mend="correct the publisher",
+            )
+        # q and -q are the same heading; between two points only the short way round may be interpolated.
+        same = np.where(np.einsum("ij,ij->i", turn[1:], turn[:-1]) < 0.0, -1.0, 1.0)
+        signs = np.concatenate(([1.0], np.cumprod(same)))
+        if np.all(signs > 0.0):
+            return chunk
+        values = chunk.values.copy()
+        values[:, 6:] *= signs[:, None]
+        return chunk.with_values(values)
+
+
+def heading(w: FloatArray, z: FloatArray) -> FloatArray:
+    """The rotation about z of a quaternion (w, 0, 0, z) of any length but zero, -pi to pi, radians."""
+    return np.asarray(np.arctan2(2.0 * w * z, w * w - z * z))
 
 
 def reference_terms(values: FloatArray) -> dict[str, FloatArray]:
@@ -277,7 +316,7 @@ def reference_terms(values: FloatArray) -> dict[str, FloatArray]:
     Returns:
         reference_position (3,), reference_velocity (3,), reference_yaw (1,).
     """
-    yaw = 2.0 * np.arctan2(values[7], values[6])
+    yaw = heading(values[6], values[7])
     return {
         "reference_position": values[0:3],
         "reference_velocity": values[3:6],

@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Interpolation, Schedule
 from hardware.errors import ConfigError
-from hardware.robot import Observation, with_rate
+from hardware.robot import Observation, RobotCard, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from reflexarc_ros import qos
@@ -49,6 +49,11 @@ class PolicyNode(ReflexarcNode):
             maximum=2000.0,
         ),
         Setting("seed", 0, "Seed of the policy's randomness."),
+        Setting(
+            "airframe",
+            "",
+            "Airframe of a quadrotor, to warn of one unlike those of the training; empty: as on the card.",
+        ),
         Setting("report_layers", True, "Whether to publish policy/<layer>/action every step."),
     )
 
@@ -109,6 +114,7 @@ class PolicyNode(ReflexarcNode):
                     raw=True,
                 )
             )
+        self._warn_of_airframe(controller, card)
         self._layer_publishers: dict[str, Any] = {}
         self._entities.append(self.create_service(SetBool, "~/enable_layers", self._on_enable))
         self._age_limit_ns = round(controller.card.max_open_loop_s * 1e9)
@@ -145,6 +151,19 @@ class PolicyNode(ReflexarcNode):
             destroy(self, entity)
         self._entities = []
         self._controller = None
+
+    def _warn_of_airframe(self, controller: Controller, card: RobotCard) -> None:
+        """Say in numbers where the vehicle is unlike those that the policy was trained on."""
+        name = self.setting("airframe") or card.parameters.get("airframe")
+        if controller.card.method != "raptor" or not name:
+            return
+        from policies.raptor.distribution import warning
+        from sim.quadrotor.airframes import load_airframe
+
+        sentence = warning(load_airframe(str(name)))
+        if sentence is not None:
+            self.get_logger().warning(sentence)
+            self.health.note(airframe=sentence)
 
     # --- wire --------------------------------------------------------------------------------
 

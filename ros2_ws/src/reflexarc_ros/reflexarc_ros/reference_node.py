@@ -1,12 +1,24 @@
-"""reference_node: where a vehicle should be (hover, figure eight, waypoints, or one after the other)."""
+"""reference_node: where a vehicle should be (hover, figure eight, waypoints, or one after the other).
+
+A twin flies from the ground by its reference alone, so the reference begins when the node is activated. A
+vehicle that takes off by itself is given one from the place where it is, when it is up, and none from the
+moment when it lands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Bool
+
 from hardware.cards import load_robot_card
-from hardware.reference import make_program, make_trajectory
+from hardware.errors import ConfigError
+from hardware.frames import yaw_of
+from hardware.reference import Trajectory, make_program, make_trajectory
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.chunks import ReferenceCodec
@@ -15,6 +27,8 @@ from reflexarc_ros.messages import ObservationTopic
 from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
 
 REFERENCE_TOPIC = "reference"
+# Whether a vehicle is up and ready for commands; latched.
+AIRBORNE_TOPIC = "airborne"
 _STEP_NS = 10_000_000
 _HORIZON = 30
 _PERIOD_NS = 50_000_000
@@ -38,6 +52,13 @@ class ReferenceNode(ReflexarcNode):
         Setting("period_s", 10.0, "Time for one loop of the figure eight.", minimum=1.0, maximum=120.0),
         Setting("waypoints", [0.0, 0.0, 1.0], "x, y, z of each waypoint in turn, metres."),
         Setting(
+            "begin",
+            "activation",
+            "When the reference begins: at the activation and from the ground at the origin, or whenever the"
+            " robot says that it is airborne and from where it is then.",
+            choices=("activation", "airborne"),
+        ),
+        Setting(
             "program", ["hover 10"], "Parts flown in order: 'hover SECONDS', 'figure_eight PERIOD SECONDS'."
         ),
     )
@@ -47,41 +68,60 @@ class ReferenceNode(ReflexarcNode):
         super().__init__("reference_node")
         self._entities: list[Any] = []
         self._loop: DeadlineLoop | None = None
+        self._lock = threading.Lock()
+        self._is_airborne = False
 
     def configure(self) -> None:
         """Make the trajectory, advertise, listen to the pacing topic."""
         card = load_robot_card(self.setting("card"))
-        height_m = self.setting("height_m")
-        self._trajectory = (
-            make_program(self.setting("program"), height_m=height_m)
-            if self.setting("reference") == "program"
-            else make_trajectory(
-                self.setting("reference"),
-                height_m=height_m,
-                period_s=self.setting("period_s"),
-                waypoints=self.setting("waypoints"),
+        self._awaits_flight = self.setting("begin") == "airborne"
+        if self._awaits_flight and self.is_lockstep:
+            raise ConfigError(
+                "begin:=airborne in lockstep",
+                where=self.get_fully_qualified_name(),
+                expected="begin:=activation: a twin flies by its reference from the ground on",
+                mend="leave one of them out",
             )
-        )
+        self._trajectory = self._make_trajectory((0.0, 0.0, 0.0), 0.0)
         self._codec = ReferenceCodec()
         self._publisher = self.create_publisher(
             self._codec.message_type, REFERENCE_TOPIC, qos.command(None, None)
         )
         self._entities = [self._publisher]
+        self._topic = ObservationTopic(card, pacing_topic(card))
         if self.is_lockstep:
-            self._topic = ObservationTopic(card, pacing_topic(card))
+            self._listen(self._on_observation, qos.LOCKSTEP)
+        elif self._awaits_flight:
+            self._listen(self._on_place, qos.SENSOR)
             self._entities.append(
-                self.create_subscription(
-                    self._topic.message_type,
-                    self._topic.topic,
-                    self.guarded(self._topic.topic, self._on_observation),
-                    qos.LOCKSTEP,
-                    raw=True,
-                )
+                self.create_subscription(Bool, AIRBORNE_TOPIC, self._on_airborne, qos.LATCHED)
             )
 
+    def _listen(self, callback: Callable[[bytes], None], profile: QoSProfile) -> None:
+        topic = self._topic.topic
+        self._entities.append(
+            self.create_subscription(
+                self._topic.message_type, topic, self.guarded(topic, callback), profile, raw=True
+            )
+        )
+
+    def _make_trajectory(self, start_m: tuple[float, ...], yaw_rad: float) -> Trajectory:
+        height_m = self.setting("height_m")
+        if self.setting("reference") == "program":
+            return make_program(self.setting("program"), height_m=height_m, start_m=start_m, yaw_rad=yaw_rad)
+        return make_trajectory(
+            self.setting("reference"),
+            height_m=height_m,
+            period_s=self.setting("period_s"),
+            waypoints=self.setting("waypoints"),
+            start_m=start_m,
+            yaw_rad=yaw_rad,
+        )
+
     def activate(self) -> None:
-        """Begin at the next observation (lockstep), or as soon as the ROS clock runs (real time)."""
-        self._start_ns: int | None = None
+        """Begin at the next observation (lockstep), when the ROS clock runs, or when the robot is up."""
+        with self._lock:
+            self._start_ns: int | None = None
         if not self.is_lockstep:
             self._loop = self.loop(_PERIOD_NS, self._on_deadline, name="reference")
             self._loop.start()
@@ -106,11 +146,33 @@ class ReferenceNode(ReflexarcNode):
 
     def _on_deadline(self, index: int, deadline_ns: int) -> None:
         now_ns = self.data_now_ns()
-        if now_ns == 0:
+        with self._lock:
+            if now_ns == 0 or (self._awaits_flight and self._start_ns is None):
+                return
+            start_ns = self._begin(now_ns)
+            # On the grid of the start, so that points of successive messages coincide.
+            self._publish(now_ns - (now_ns - start_ns) % _STEP_NS)
+
+    def _on_airborne(self, message: Bool) -> None:
+        """The robot is up, or on its way down: begin anew from its next place, or end."""
+        with self._lock:
+            self._is_airborne = bool(message.data)
+            self._start_ns = None
+        if not self._is_airborne and self.is_active:
+            self.health.report(DiagnosticStatus.OK, "waiting until the robot is airborne")
+
+    def _on_place(self, raw: bytes) -> None:
+        """Begin where the robot is, once it is up."""
+        if not (self.is_active and self._is_airborne and self._start_ns is None):
             return
-        start_ns = self._begin(now_ns)
-        # On the grid of the start, so that points of successive messages coincide.
-        self._publish(now_ns - (now_ns - start_ns) % _STEP_NS)
+        stamp_ns, terms = self._topic.decode(raw)
+        place = tuple(float(x) for x in terms["position"])
+        yaw_rad = yaw_of(terms["orientation"])
+        with self._lock:
+            self._trajectory = self._make_trajectory(place, yaw_rad)
+            self._begin(stamp_ns)
+        self.health.note(start_m=" ".join(f"{x:.4f}" for x in place), yaw_rad=f"{yaw_rad:.4f}")
+        self.health.report(DiagnosticStatus.OK, "active")
 
     def _begin(self, now_ns: int) -> int:
         if self._start_ns is None:

@@ -31,11 +31,11 @@ from reflexarc_ros.card_parameters import number
 from reflexarc_ros.external_pose import PoseInput
 from reflexarc_ros.flight_services import FlightServices
 from reflexarc_ros.hardware_drive import HardwareDrive
+from reflexarc_ros.reference_node import AIRBORNE_TOPIC
 
 if TYPE_CHECKING:
     from reflexarc_ros.robot_node import RobotNode
 
-AIRBORNE_TOPIC = "airborne"
 BATTERY_TOPIC = "battery"
 _BATTERY_PERIOD_NS = 500_000_000
 
