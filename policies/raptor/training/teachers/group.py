@@ -113,9 +113,11 @@ def evaluate(
         flying &= ~fleet.terminated
         if not flying.any():
             break
+        # What is lost must not fly on to where numbers overflow; its new episode counts for nothing.
+        fleet.reset(fleet.terminated)
     shape = (count, -1)
-    means = (total.reshape(shape).mean(1), length.reshape(shape).mean(1), 1.0 - flying.reshape(shape).mean(1))
-    return means
+    lost = 1.0 - flying.reshape(shape).mean(1)
+    return total.reshape(shape).mean(1), length.reshape(shape).mean(1), lost
 
 
 class Group:

@@ -91,8 +91,8 @@ def train_teachers(
     done = [result for result in results if result is not None]
     outcome = _publish(config, done, fleet, finished=len(done) == len(plan)) if done else None
     todo = [part for part, result in zip(plan, results, strict=True) if result is None]
-    until = clock() + 60.0 * config.max_minutes if config.max_minutes else None
-    for result in _results(config, todo, fleet, store, progress, clock, until):
+    pace = _Pace(clock, config.max_minutes)
+    for result in _results(config, todo, fleet, store, progress, pace):
         store.save_result(result)
         done.append(result)
         outcome = _publish(config, done, fleet, finished=len(done) == len(plan))
@@ -105,8 +105,7 @@ def _results(
     fleet: AirframeBatch,
     store: GroupStore,
     progress: Callable[[TeacherProgress], None] | None,
-    clock: Callable[[], float],
-    until: float | None,
+    pace: _Pace,
 ) -> Iterator[GroupResult]:
     if config.ray and todo:
         from policies.raptor.training.teachers.remote import train_remotely
@@ -116,33 +115,47 @@ def _results(
     for first, count in todo:
         group = Group(config, fleet.take(range(first, first + count)), first=first)
         store.load_checkpoint(group)
-        if not _train(group, store, progress, clock, until):
+        if not _train(group, store, progress, pace):
             return
         yield result_of(group)
 
 
+class _Pace:
+    """Says when a call has to end: when the next segment would take it beyond its time."""
+
+    def __init__(self, clock: Callable[[], float], minutes: float) -> None:
+        self.clock = clock
+        self._until = clock() + 60.0 * minutes if minutes else None
+        self._longest: float | None = None
+
+    def over(self) -> bool:
+        # A call makes at least one segment, or a short time would never end a training.
+        if self._until is None or self._longest is None:
+            return False
+        return self.clock() + self._longest > self._until
+
+    def took(self, seconds: float) -> None:
+        self._longest = max(self._longest or 0.0, seconds)
+
+
 def _train(
-    group: Group,
-    store: GroupStore,
-    progress: Callable[[TeacherProgress], None] | None,
-    clock: Callable[[], float],
-    until: float | None,
+    group: Group, store: GroupStore, progress: Callable[[TeacherProgress], None] | None, pace: _Pace
 ) -> bool:
-    """Train a group to its end, or until the next segment would take too long; then save it."""
-    saved = clock()
-    longest = 0.0
+    """Train a group to its end, or until its time is over; then save it."""
+    saved = pace.clock()
     while not group.finished:
-        began = clock()
-        if until is not None and began + longest > until:
+        if pace.over():
             store.save_checkpoint(group)
             return False
+        began = pace.clock()
         point = group.advance()
-        longest = max(longest, clock() - began)
+        ended = pace.clock()
+        pace.took(ended - began)
         if progress is not None:
             progress(TeacherProgress(group.first, group.count, group.step, point))
-        if clock() - saved > _SAVE_EVERY_S and not group.finished:
+        if ended - saved > _SAVE_EVERY_S and not group.finished:
             store.save_checkpoint(group)
-            saved = clock()
+            saved = ended
     return True
 
 
