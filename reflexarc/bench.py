@@ -60,6 +60,16 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench raptor --json --out raptor.json", "for machines, and kept in a file"),
         ),
     ),
+    "quadrotor": Bench(
+        module="reflexarc.benches.quadrotor",
+        config="QuadrotorBench",
+        function="measure",
+        description="Our batched simulator beside l2f; RAPTOR in NumPy and as C99 beside foundation_policy.",
+        examples=(
+            Example("reflexarc bench quadrotor", "a minute; `make env NAME=l2f` first, for the comparison"),
+            Example("reflexarc bench quadrotor --vehicles 1024 --repeats 1 --seconds 0.2", "quickly"),
+        ),
+    ),
 }
 
 
