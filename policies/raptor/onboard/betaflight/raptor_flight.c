@@ -99,29 +99,24 @@ static void blend(const float *a, const float *b, float share, uint32_t count, f
     }
 }
 
-/* The estimate of a moment, between the two samples around it. False: it lies before the past that is kept. */
-static bool recall(const raptor_flight *flight, uint64_t time_us, raptor_sample *out)
+/* The estimate of a moment, between the two samples around it; the oldest there is, if the moment lies before it. */
+static void recall(const raptor_flight *flight, uint64_t time_us, raptor_sample *out)
 {
     const raptor_sample *later = &flight->now;
-    if (time_us >= later->time_us) {
-        *out = *later;
-        return true;
-    }
-    for (uint32_t back = 0; back < flight->past_count; back++) {
+    for (uint32_t back = 0; time_us < later->time_us && back < flight->past_count; back++) {
         const raptor_sample *earlier = past_sample(flight, back);
         if (earlier->time_us <= time_us) {
             const float share = (float)(uint32_t)(time_us - earlier->time_us) /
                                 (float)(uint32_t)(later->time_us - earlier->time_us);
-            out->time_us = time_us;
             blend(earlier->position, later->position, share, 3, out->position);
             blend(earlier->velocity, later->velocity, share, 3, out->velocity);
             /* Samples are 4 ms apart: a chord is as good as an arc, and never the long way round. */
             blend(earlier->orientation, later->orientation, share, 4, out->orientation);
-            return true;
+            return;
         }
         later = earlier;
     }
-    return false;
+    *out = *later;
 }
 
 static void integrate(raptor_flight *flight, const raptor_sensors *sensors)
@@ -131,9 +126,6 @@ static void integrate(raptor_flight *flight, const raptor_sensors *sensors)
     const uint64_t gap_us = sensors->now_us - now->time_us;
     memcpy(now->orientation, sensors->orientation, sizeof now->orientation);
     now->time_us = sensors->now_us;
-    if (!flight->located) {
-        return;
-    }
     if (gap_us > LARGEST_GAP_US) {
         flight->located = false;
         flight->past_count = 0u;
@@ -146,9 +138,11 @@ static void integrate(raptor_flight *flight, const raptor_sensors *sensors)
         acceleration[2] -= GRAVITY;
     }
     const float dt = 1e-6f * (float)(uint32_t)gap_us;
+    /* Without a place only the last moments' changes count, for the first pose to be added to: forget the rest. */
+    const float kept = flight->located ? 1.0f : 1.0f - dt;
     for (uint32_t i = 0; i < 3; i++) {
-        now->position[i] += dt * (now->velocity[i] + 0.5f * dt * acceleration[i]);
-        now->velocity[i] += dt * acceleration[i];
+        now->position[i] = kept * now->position[i] + dt * (now->velocity[i] + 0.5f * dt * acceleration[i]);
+        now->velocity[i] = kept * now->velocity[i] + dt * acceleration[i];
     }
     if (flight->past_count == 0u || now->time_us - past_sample(flight, 0u)->time_us >= RAPTOR_PAST_STEP_US) {
         remember(flight);
@@ -164,41 +158,34 @@ static void shift(raptor_sample *sample, const float position[3], const float ve
     }
 }
 
-/* Begin at a pose, or move the estimate towards it; false: the pose is too far off to be the vehicle's. */
+/* Move the estimate, and the past with it, towards a pose; all the way if none was known. False: the pose is too far
+ * off to be the vehicle's. */
 static bool locate(raptor_flight *flight, uint64_t captured_us, const float position[3], const float velocity[3])
 {
     float by_position[3];
     float by_velocity[3];
+    float squared = 0.0f;
     raptor_sample then;
-    const bool known = flight->located && recall(flight, captured_us, &then);
-    if (known) {
-        float squared = 0.0f;
-        for (uint32_t i = 0; i < 3; i++) {
-            by_position[i] = position[i] - then.position[i];
-            by_velocity[i] = VELOCITY_GAIN * (velocity[i] - then.velocity[i]);
-            squared += by_position[i] * by_position[i];
-            by_position[i] *= POSITION_GAIN;
-        }
-        if (squared <= LARGEST_JUMP_M * LARGEST_JUMP_M) {
-            shift(&flight->now, by_position, by_velocity, captured_us);
-            for (uint32_t back = 0; back < flight->past_count; back++) {
-                shift(&flight->past[(flight->past_next + RAPTOR_PAST_SAMPLES - 1u - back) % RAPTOR_PAST_SAMPLES],
-                      by_position, by_velocity, captured_us);
-            }
-            return true;
-        }
-        if (flight->state == RAPTOR_FLIGHT_FLYING) {
-            return false;
-        }
-    }
-    const uint64_t now_us = flight->now.time_us;
-    const float dt = now_us > captured_us ? 1e-6f * (float)(uint32_t)(now_us - captured_us) : 0.0f;
+    recall(flight, captured_us, &then);
     for (uint32_t i = 0; i < 3; i++) {
-        flight->now.position[i] = position[i] + dt * velocity[i];
-        flight->now.velocity[i] = velocity[i];
+        by_position[i] = position[i] - then.position[i];
+        by_velocity[i] = velocity[i] - then.velocity[i];
+        squared += by_position[i] * by_position[i];
+    }
+    const bool near = squared <= LARGEST_JUMP_M * LARGEST_JUMP_M;
+    if (flight->located && !near && flight->state == RAPTOR_FLIGHT_FLYING) {
+        return false;
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        by_position[i] *= flight->located && near ? POSITION_GAIN : 1.0f;
+        by_velocity[i] *= flight->located && near ? VELOCITY_GAIN : 1.0f;
+    }
+    shift(&flight->now, by_position, by_velocity, captured_us);
+    for (uint32_t i = 0; i < flight->past_count; i++) {
+        shift(&flight->past[(flight->past_next + RAPTOR_PAST_SAMPLES - 1u - i) % RAPTOR_PAST_SAMPLES], by_position,
+              by_velocity, captured_us);
     }
     flight->located = true;
-    flight->past_count = 0u;
     return true;
 }
 
@@ -206,9 +193,7 @@ static bool locate(raptor_flight *flight, uint64_t captured_us, const float posi
 static void align(raptor_flight *flight, uint64_t captured_us, const float world[4])
 {
     raptor_sample then;
-    if (!recall(flight, captured_us, &then)) {
-        return;
-    }
+    recall(flight, captured_us, &then);
     const float *own = then.orientation;
     /* world times the inverse of own: a rotation about z, if both agree on where up is. */
     float w = world[0] * own[0] + world[1] * own[1] + world[2] * own[2] + world[3] * own[3];
@@ -265,7 +250,6 @@ static raptor_feed_verdict take_pose(raptor_flight *flight, uint64_t now_us, uin
         return RAPTOR_VERDICT_POSE_JUMPED;
     }
     if ((flags & RAPTOR_FEED_ORIENTATION) != 0u) {
-        flight->has_orientation = true;
         align(flight, captured_us, values->orientation);
     }
     if (flight->has_pose && captured_us - flight->pose_us > RAPTOR_POSE_TIMEOUT_US) {
@@ -418,10 +402,6 @@ static raptor_flight_reason blocker(const raptor_flight *flight, const raptor_se
     const bool starting = flight->state != RAPTOR_FLIGHT_FLYING;
     if (!flight->located || age_of(true, sensors->now_us, flight->pose_us) > RAPTOR_POSE_TIMEOUT_US ||
         (starting && flight->poses_in_row < RAPTOR_POSES_TO_START)) {
-        return RAPTOR_REASON_POSE_STALE;
-    }
-    if (flight->has_orientation && !flight->yaw_aligned && flight->tilt_disagreements == 0u) {
-        /* A moment later: no attitude of ours is known yet for a pose's time of capture. */
         return RAPTOR_REASON_POSE_STALE;
     }
     if (flight->tilt_disagreements >= TILT_DISAGREEMENTS) {

@@ -59,7 +59,6 @@ typedef struct {
     float yaw_w;
     float yaw_z;
     bool yaw_aligned;
-    bool has_orientation; /* the feed brings attitudes */
     uint32_t tilt_disagreements; /* poses in a row */
     /* What arrived. */
     uint64_t pose_us; /* capture of the newest pose */
