@@ -46,10 +46,10 @@ class PoseInput:
         self.dropped = 0
         self._fault = ""
 
-    def subscribe(self, node: Node) -> None:
-        """Listen, on a node whose thread nothing holds up; nothing where the card names no topic."""
-        if self.topic:
-            node.create_subscription(_TYPES[self.topic], self.topic, self._on_message, qos.SENSOR)
+    def subscribe(self, node: Node, topic: str) -> None:
+        """Listen on a node whose thread nothing holds up, to the topic as remapped; empty: to none."""
+        if topic:
+            node.create_subscription(_TYPES[self.topic], topic, self._on_message, qos.SENSOR)
 
     def age_ms(self, steady_ns: int) -> float | None:
         """How long ago the newest pose came; None: none came, or none is wanted."""

@@ -46,7 +46,12 @@ class FlightServices:
         self._log, self._drive = node.get_logger(), drive
         self._take_off_height_m = lambda: float(node.setting("take_off_height_m"))
         name = node.get_fully_qualified_name()
-        space = {"namespace": node.get_namespace(), "context": node.context}
+        # The process's own arguments name the robot's node; these two have names of their own.
+        space = {
+            "namespace": node.get_namespace(),
+            "context": node.context,
+            "use_global_arguments": False,
+        }
         # One that waits for a landing must not hold up another that is to disarm.
         together = ReentrantCallbackGroup()
         self._node = rclpy.create_node(f"{node.get_name()}_flight", **space)
@@ -59,7 +64,7 @@ class FlightServices:
                 kind, f"{name}/{service}", self._answering(service, answer), callback_group=together
             )
         self._pose_node = rclpy.create_node(f"{node.get_name()}_pose", **space)
-        pose.subscribe(self._pose_node)
+        pose.subscribe(self._pose_node, node.resolve_topic_name(pose.topic) if pose.topic else "")
         self._running = True
         self._threads = [
             self._spin(self._node, MultiThreadedExecutor(_AT_ONCE, context=node.context)),
@@ -145,4 +150,6 @@ class FlightServices:
     def _why(self) -> str:
         """What the vehicle says about itself."""
         status = self._drive.status
-        return self._drive.safe_stopped or "; ".join(status.arming_blockers) or f"mode {status.mode}"
+        problem = str(getattr(self._drive.robot, "problem", ""))
+        blockers = "; ".join(status.arming_blockers)
+        return problem or self._drive.safe_stopped or blockers or f"mode {status.mode}"

@@ -79,6 +79,8 @@ def _node(spec: NodeSpec) -> LaunchDescriptionEntity:
         respawn=spec.respawn,
         respawn_delay=_RESPAWN_DELAY_S,
         output="screen",
+        # How long it may take after Ctrl-C: a vehicle lands first.
+        sigterm_timeout=f"{spec.stop_s:g}",
         additional_env={**environment(), PARENT_VARIABLE: str(os.getpid())},
         on_exit=on_exit,
     )

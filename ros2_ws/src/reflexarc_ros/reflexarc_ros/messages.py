@@ -89,6 +89,21 @@ _JOINTS = _Carrier(JointState, _joints_get, _joints_set, {})
 _JOINT_FIELDS = ("position", "velocity", "effort")
 
 
+def odometry_layout(frame: str, child_frame: str) -> Layout:
+    """The layout of an Odometry: position, quaternion (w, x, y, z), linear and angular velocity (body).
+
+    Args:
+        frame: of the pose.
+        child_frame: of the velocities.
+
+    Returns:
+        The layout of 13 numbers.
+    """
+    message = Odometry(child_frame_id=child_frame)
+    message.header.frame_id = frame
+    return Layout(message, 13, _odometry_set)
+
+
 class ObservationTopic:
     """One topic of a robot and the terms that it carries.
 

@@ -67,6 +67,10 @@ REALTIME_PRIORITY = Setting(
 )
 
 
+class NotYet(Exception):
+    """A transition has to wait for something that takes its time; whoever asked may ask again."""
+
+
 class Health:
     """The state of a node on /diagnostics: on change at most ten times a second, else as a heartbeat."""
 
@@ -273,6 +277,9 @@ class ReflexarcNode(LifecycleNode):
     ) -> TransitionCallbackReturn:
         try:
             hook()
+        except NotYet as error:
+            self.health.report(DiagnosticStatus.WARN, str(error))
+            return TransitionCallbackReturn.FAILURE
         except ConfigError as error:
             self.get_logger().error(str(error))
             if on_failure is not None:

@@ -24,7 +24,6 @@ _RESPAWN_DELAY_S = 0.3
 _QUICK_S = 6.0
 _QUICK_ENDS = 4
 _POLL_S = 0.02
-_GRACE_S = 8.0
 
 
 @dataclass
@@ -184,7 +183,9 @@ class SystemRunner:
     def _stop_all(self) -> None:
         # The robot first: it leaves itself safe while the others are still there.
         ordered = sorted(self._processes.values(), key=lambda p: p.spec.name != "robot_node")
-        for number, grace_s in ((signal.SIGINT, _GRACE_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
+        # A vehicle lands before its processes end.
+        patience_s = max([p.spec.stop_s for p in ordered], default=0.0)
+        for number, grace_s in ((signal.SIGINT, patience_s), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
             living = [p for p in ordered if p.popen.poll() is None]
             for process in living:
                 process.popen.send_signal(signal.SIGCONT)

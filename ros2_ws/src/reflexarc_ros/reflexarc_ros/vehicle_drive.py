@@ -289,7 +289,10 @@ class VehicleDrive(HardwareDrive):
             "link_quality": status.link_quality,
             "external_pose_age_ms": self._pose.age_ms(now_ns),
         }
+        # What a driver counts by itself.
+        counts = getattr(self.robot, "statistics", {})
         self._node.health.note(
+            **{str(name): value for name, value in dict(counts).items()},
             phase=self.phase.value,
             armed=str(status.armed).lower(),
             mode=status.mode,

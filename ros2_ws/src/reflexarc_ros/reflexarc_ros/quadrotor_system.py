@@ -1,0 +1,174 @@
+"""The system `quadrotor`: the twin, or a vehicle behind a flight controller, which may be a simulated one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hardware.command import CommandKind
+from hardware.errors import ConfigError
+from hardware.reference import make_program, make_trajectory
+from policies.card import Binding, bind, load_policy_card
+from policies.controller import base_folder
+from reflexarc_ros.system import (
+    COMMON,
+    Argument,
+    NodeSpec,
+    Robot,
+    System,
+    between,
+    find_policy,
+    find_robot,
+    make_specs,
+    read_seed,
+    refuse_for_hardware,
+    split,
+    to_number,
+    twin_parameters,
+)
+
+# The policy that is flown where the user names none, by what the vehicle can be told.
+DEFAULT_POLICIES = {
+    CommandKind.MOTOR: "raptor/published",
+    CommandKind.RATES_THRUST: "tracking/rates",
+    CommandKind.REFERENCE: "reference/stream",
+}
+# A simulated flight controller whose name begins like this flies RAPTOR by itself, from references.
+_ONBOARD = "raptor_"
+# Landing included.
+_STOP_S = 60.0
+_ARGUMENTS = (
+    *COMMON,
+    Argument(
+        "policy",
+        "",
+        "Policy folder or controller file; empty: what suits the robot"
+        f" ({', '.join(DEFAULT_POLICIES.values())}). Where RAPTOR flies onboard: which one.",
+    ),
+    Argument(
+        "airframe",
+        "",
+        "Airframe of the twin or of a simulated vehicle (crazyflie, x500_real, ...); empty: as on the card.",
+    ),
+    Argument("rate", "0", "Rate of the loop in Hz; 0: as on the card."),
+    Argument("reference", "hover", "What to fly.", ("hover", "figure_eight", "waypoints")),
+    Argument("program", "", "Parts flown in order, e.g. 'hover 10; figure_eight 5.5 22'; empty: none."),
+    Argument("height", "1.0", "Flying height in metres; a vehicle takes off to it."),
+    Argument("period", "10.0", "Time for one loop of the figure eight, in seconds."),
+    Argument("waypoints", "0,0,1; 1,0,1; 1,1,1; 0,0,1", "x,y,z of each waypoint in metres, in turn."),
+    Argument("gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."),
+)
+_DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
+
+
+def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
+    robot = find_robot(arguments, twin_card="quadrotor_twin")
+    rate_hz = between(arguments, "rate", 0, 2000)
+    reference = _reference(arguments)
+    peer = str(robot.card.parameters.get("peer", ""))
+    policy, onboard = _policies(robot, arguments["policy"], peer)
+    binding = _bind(policy, robot)
+    refuse_for_hardware(robot, arguments, _DEFAULTS, "pace", "latency", "cameras", "headless", "gust")
+    if arguments["airframe"]:
+        from sim.quadrotor.airframes import load_airframe
+
+        load_airframe(arguments["airframe"])
+        if not (robot.is_twin or peer):
+            refuse_for_hardware(robot, arguments, _DEFAULTS, "airframe")
+    parameters: dict[str, dict[str, Any]] = {
+        "gate_node": {**robot.shared, "rate_hz": rate_hz, "interface": binding.interface_name},
+        "policy_node": {
+            **robot.shared,
+            "rate_hz": rate_hz,
+            "policy": str(policy),
+            "seed": read_seed(arguments),
+            "airframe": arguments["airframe"],
+        },
+        "reference_node": {
+            **robot.shared,
+            **reference,
+            "begin": "activation" if robot.is_twin else "airborne",
+        },
+        # Who makes the time does not listen to its own clock.
+        "robot_node": {
+            **robot.shared,
+            "use_sim_time": False,
+            "rate_hz": rate_hz,
+            "interface": binding.interface_name,
+            "airframe": arguments["airframe"],
+            "gust": _gust(arguments),
+            "take_off_height_m": reference["height_m"],
+            **twin_parameters(arguments),
+        },
+    }
+    managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
+    if peer:
+        parameters["peer_node"] = {
+            "card": robot.card_path,
+            "airframe": arguments["airframe"],
+            "policy": onboard,
+            "trace_path": _truth(arguments["trace"]),
+        }
+        managed.insert(0, "peer_node")
+    stop_s = NodeSpec.stop_s if robot.is_twin else _STOP_S
+    return make_specs(robot, managed, parameters, arguments, stop_s=stop_s)
+
+
+def _bind(policy: Path, robot: Robot) -> Binding:
+    return bind(load_policy_card(base_folder(policy)), robot.card)
+
+
+def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
+    """The policy of policy_node, and that of a simulated flight controller that flies one (or empty)."""
+    kinds = [spec.kind for spec in robot.card.commands.values()]
+    if not name:
+        return find_policy(next((DEFAULT_POLICIES[k] for k in kinds if k in DEFAULT_POLICIES), "")), ""
+    policy = find_policy(name)
+    kind = load_policy_card(base_folder(policy)).action.kind
+    if peer.startswith(_ONBOARD) and kind is CommandKind.MOTOR and kind not in kinds:
+        return find_policy(DEFAULT_POLICIES[CommandKind.REFERENCE]), str(policy)
+    return policy, ""
+
+
+def _reference(arguments: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of reference_node, made once so that what cannot be flown is refused now."""
+    program = split(arguments["program"], ";")
+    height_m, period_s = between(arguments, "height", 0.2, 20), between(arguments, "period", 1, 120)
+    waypoints = [to_number("waypoints", n) for p in split(arguments["waypoints"], ";") for n in split(p, ",")]
+    if program:
+        make_program(program, height_m=height_m)
+    else:
+        make_trajectory(arguments["reference"], height_m=height_m, period_s=period_s, waypoints=waypoints)
+    return {
+        "reference": "program" if program else arguments["reference"],
+        "height_m": height_m,
+        "period_s": period_s,
+        "waypoints": waypoints,
+        **({"program": program} if program else {}),
+    }
+
+
+def _gust(arguments: Mapping[str, str]) -> list[float]:
+    gust = [to_number("gust", part) for part in split(arguments["gust"], ",")] or [0.0]
+    if arguments["gust"] and len(gust) != 5:
+        raise ConfigError(
+            f"gust is {arguments['gust']!r}",
+            where="bring-up",
+            expected="five numbers: start_s,duration_s,fx,fy,fz",
+            mend="correct the value",
+        )
+    return gust
+
+
+def _truth(trace: str) -> str:
+    """Where a simulated vehicle writes what it truly did, beside what was measured."""
+    return str(Path(trace).with_suffix(".truth.npz")) if trace else ""
+
+
+QUADROTOR = System(
+    "quadrotor",
+    "A quadrotor flown by RAPTOR or another policy: the twin, Betaflight, PX4 or a Crazyflie.",
+    _ARGUMENTS,
+    _build,
+)
