@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hardware.errors import ConfigError
 from policies.raptor.training.teachers.config import TeacherConfig
 from policies.raptor.training.teachers.group import Group, Point
 from policies.raptor.training.teachers.store import GroupResult, result_of
@@ -27,14 +28,24 @@ def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> It
 
     Yields:
         The groups in the order in which they are finished.
-    """
-    import ray
 
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "Ray is not installed",
+            where="teacher training",
+            expected="the package ray where --ray is given",
+            mend="pip install 'reflexarc[distributed]', or leave --ray out",
+        ) from None
     options: dict[str, Any] = {"address": config.ray, "log_to_driver": False}
     if config.ray == "local":
         # Workers import the same code, wherever the command was started.
         paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[4])}}
-        options |= {"address": "local", "num_cpus": config.threads, "include_dashboard": False}
+        options |= {"address": "local", "include_dashboard": False}
         options |= {"runtime_env": paths, "_node_ip_address": "127.0.0.1"}
     ray.init(**options)
     try:

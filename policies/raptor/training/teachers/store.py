@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware.errors import ConfigError
+from policies.raptor.network import load_tensors
 from policies.raptor.training.teachers.group import Group, Point
+from policies.raptor.training.teachers.sac import make_actors
 
 _GROUPS = "groups"
 _RESULT, _ACTORS, _CHECKPOINT = "group.json", "actors.safetensors", "checkpoint.json"
@@ -62,10 +64,8 @@ class GroupResult:
             Weights (T, outputs, inputs) and biases (T, outputs) by the names of `TeacherBank`.
         """
         # The stack's own cutting, so that there is one order of parameters.
-        from policies.raptor.training.teachers.sac import make_actors
-
         stack = make_actors(self.count, hidden, torch.device("cpu"), torch.Generator())
-        stack.parameters.copy_(torch.from_numpy(self.actors))
+        stack.parameters.copy_(torch.from_numpy(self.actors.copy()))
         names = ("weight_1", "bias_1", "weight_2", "bias_2", "weight_3", "bias_3")
         cut = (layer.clone() for layer in stack.layers)
         return {
@@ -145,8 +145,6 @@ class GroupStore:
         Raises:
             ConfigError: it is damaged, or was trained with other settings.
         """
-        from policies.raptor.network import load_tensors
-
         folder = self._folder(first, count)
         if not (folder / _RESULT).exists():
             return None

@@ -72,7 +72,7 @@ def train_teachers(
 
     Args:
         config: every setting.
-        progress: is told every segment.
+        progress: is told every segment; with Ray, every group.
         clock: seconds, for `max_minutes`.
 
     Returns:
@@ -110,7 +110,10 @@ def _results(
     if config.ray and todo:
         from policies.raptor.training.teachers.remote import train_remotely
 
-        yield from train_remotely(config, todo)
+        for result in train_remotely(config, todo):
+            if progress is not None:
+                progress(TeacherProgress(result.first, result.count, config.steps, result.points[-1]))
+            yield result
         return
     for first, count in todo:
         group = Group(config, fleet.take(range(first, first + count)), first=first)
