@@ -66,7 +66,12 @@ FLIGHT_CLIPPING = ErrorClipping()
 
 
 def raptor_card(
-    *, name: str, description: str, files: Mapping[str, str], hidden_size: int = 16
+    *,
+    name: str,
+    description: str,
+    files: Mapping[str, str],
+    hidden_size: int = 16,
+    clipping: ErrorClipping = FLIGHT_CLIPPING,
 ) -> PolicyCard:
     """Fill in a policy card for RAPTOR's observation and action.
 
@@ -78,6 +83,7 @@ def raptor_card(
         description: one sentence.
         files: SHA-256 by file name.
         hidden_size: length of the hidden state.
+        clipping: the largest errors that the policy is meant to see.
 
     Returns:
         The card.
@@ -99,8 +105,8 @@ def raptor_card(
             "previous_action": RecurrentState(shape=(ACTION_SIZE,), reset=("activation",)),
         },
         parameters={
-            "clip_position_m": FLIGHT_CLIPPING.position_m,
-            "clip_velocity_m_s": FLIGHT_CLIPPING.velocity_m_s,
+            "clip_position_m": clipping.position_m,
+            "clip_velocity_m_s": clipping.velocity_m_s,
         },
     )
 

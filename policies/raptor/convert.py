@@ -7,7 +7,6 @@ Once for the published policy:
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.resources
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ import numpy as np
 from hardware import schema
 from hardware.errors import ConfigError
 from policies.card import PolicyCard
-from policies.raptor.backends import EXAMPLE_FILE, ONNX_FILE, WEIGHTS_FILE
-from policies.raptor.contract import raptor_card
+from policies.raptor.folder import sha256, write_folder
 from policies.raptor.network import Float32Array, RaptorWeights
 
 PACKAGE = "foundation-policy"
@@ -139,7 +137,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         example_output=example[1].astype(np.float32),
         run=run,
         meta=meta,
-        sha256=_sha256(Path(path)),
+        sha256=sha256(Path(path)),
     )
 
 
@@ -176,19 +174,15 @@ def convert_published(folder: Path | str) -> PolicyCard:
     Raises:
         ConfigError: the wheel is not installed or holds something else.
     """
-    from policies.raptor.onnx_backend import onnx_model
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = read_checkpoint(published_checkpoint())
-    checkpoint.weights.save(folder / WEIGHTS_FILE)
-    (folder / ONNX_FILE).write_bytes(onnx_model(checkpoint.weights))
-    _save_example(checkpoint, folder / EXAMPLE_FILE)
-    card = raptor_card(
+    card = write_folder(
+        folder,
+        checkpoint.weights,
         name="raptor-published",
         description="RAPTOR, the published foundation policy for quadrotors, at motor level.",
-        files={name: _sha256(folder / name) for name in (WEIGHTS_FILE, ONNX_FILE, EXAMPLE_FILE)},
-        hidden_size=checkpoint.weights.hidden_size,
+        example_input=checkpoint.example_input[:EXAMPLE_STEPS],
+        example_output=checkpoint.example_output[:EXAMPLE_STEPS],
     )
     provenance = Provenance(
         method="raptor",
@@ -203,20 +197,5 @@ def convert_published(folder: Path | str) -> PolicyCard:
         reference="RAPTOR: A Foundation Policy for Quadrotor Control, arXiv 2509.11481",
         parameters=checkpoint.weights.parameter_count,
     )
-    (folder / "card.yaml").write_text(schema.dump(card), encoding="utf-8")
     (folder / "training.yaml").write_text(schema.dump(provenance), encoding="utf-8")
     return card
-
-
-def _save_example(checkpoint: Checkpoint, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    tensors = {
-        "input": np.ascontiguousarray(checkpoint.example_input[:EXAMPLE_STEPS]),
-        "output": np.ascontiguousarray(checkpoint.example_output[:EXAMPLE_STEPS]),
-    }
-    save_file(tensors, str(path))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
