@@ -50,6 +50,16 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench faults --repeats 3 --faults 'policy killed'", "one of them, quickly"),
         ),
     ),
+    "onboard": Bench(
+        module="reflexarc.benches.onboard",
+        config="OnboardBench",
+        function="measure",
+        description="A RAPTOR policy as C: time on this machine, instructions and bytes on a Cortex-M4F.",
+        examples=(
+            Example("reflexarc bench onboard", "the published policy; a quarter of a minute"),
+            Example("reflexarc bench onboard --policy outputs/raptor --json", "yours, for machines"),
+        ),
+    ),
     "raptor": Bench(
         module="reflexarc.benches.raptor",
         config="RaptorBench",

@@ -14,6 +14,8 @@ from reflexarc.commands import Command, Example
 from reflexarc.output import Output
 
 _ROOT = Path(__file__).parents[1]
+_PUBLISHED = _ROOT / "policies" / "raptor" / "published"
+_PUBLISHED_HINT = "(default: the published policy)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,71 @@ class SchemaExport:
     check: bool = False
 
 
+@dataclass(frozen=True)
+class CExport:
+    """Which policy, and where to."""
+
+    # The folder to write; files of the same names are replaced.
+    out: Path
+    # The policy folder.
+    policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
+
+
+@dataclass(frozen=True)
+class Px4Export:
+    """Which policy, and where to."""
+
+    # The policy folder.
+    policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
+    # The file to write.
+    out: Path = Path("policy.tar")
+
+
+@dataclass(frozen=True)
+class NumpyExport:
+    """Which policy, and where to."""
+
+    # The policy folder.
+    policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
+    # The file to write; the policy's name and `.npz` in the current folder when absent.
+    out: Path | None = None
+
+
 COMMANDS: Mapping[str, Command] = {
+    "c": Command(
+        summary="Write a RAPTOR policy as C99 for flight controllers, with its test and timing harness.",
+        config="reflexarc.export:CExport",
+        run="reflexarc.export:export_raptor_c",
+        examples=(
+            Example("reflexarc export c --out /tmp/raptor", "the published policy"),
+            Example("reflexarc export c --policy outputs/raptor --out firmware/raptor", "one of your own"),
+        ),
+        details="raptor_policy.h and raptor_policy.c are what flies: no heap, no global state, hexadecimal "
+        "floats. raptor_test.c reproduces the policy's recorded example on whatever processor it runs on; "
+        "raptor_timing.c measures a call. `reflexarc bench onboard` compiles and runs both.",
+    ),
+    "px4": Command(
+        summary="Write a RAPTOR policy as the policy.tar that PX4's own RAPTOR mode loads.",
+        config="reflexarc.export:Px4Export",
+        run="reflexarc.export:export_raptor_px4",
+        examples=(
+            Example("reflexarc export px4 --out policy.tar", "the published policy"),
+            Example("reflexarc export px4 --policy outputs/raptor", "one of your own, to ./policy.tar"),
+        ),
+        details="Copy it to raptor/policy.tar on the vehicle's storage (by MAVLink FTP to "
+        "/fs/microsd/raptor on hardware) and restart the module.",
+    ),
+    "numpy": Command(
+        summary="Write a RAPTOR policy's weights as a plain npz file.",
+        config="reflexarc.export:NumpyExport",
+        run="reflexarc.export:export_raptor_numpy",
+        examples=(
+            Example("reflexarc export numpy", "the published policy, to ./raptor-published.npz"),
+            Example("reflexarc export numpy --policy outputs/raptor --out weights.npz", "one of your own"),
+        ),
+        details="Nine float32 arrays under their names in an rl-tools checkpoint, below actor/layers: "
+        "0/weights/parameters and so on. docs/onboard.md has the equations.",
+    ),
     "raptor-published": Command(
         summary="Write the published RAPTOR policy, from the foundation-policy wheel, as a policy folder.",
         config="reflexarc.export:RaptorPublishedExport",
@@ -79,6 +145,85 @@ def export_raptor_published(config: RaptorPublishedExport, output: Output) -> in
     output.result({"folder": config.folder, "name": card.name, "files": dict(card.files)})
     if not output.json:
         output.console.print(f"{card.name}: {len(card.files)} weights file(s) and card in {config.folder}")
+    return 0
+
+
+def export_raptor_c(config: CExport, output: Output) -> int:
+    """Write a policy as C99.
+
+    Args:
+        config: which and where to.
+        output: where the result goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the folder holds no sound RAPTOR policy.
+    """
+    from policies.raptor.export_c import HARNESS, SOURCES, export_c
+
+    files = export_c(config.policy, config.out)
+    output.result({"folder": config.out, "files": files, "flies": SOURCES, "harness": HARNESS})
+    if not output.json:
+        output.console.print(f"{', '.join(files)} in {config.out}", soft_wrap=True)
+        output.console.print(
+            f"test them: cd {config.out} && gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm -o raptor_test "
+            "&& ./raptor_test",
+            soft_wrap=True,
+        )
+    return 0
+
+
+def export_raptor_px4(config: Px4Export, output: Output) -> int:
+    """Write a policy as PX4's archive.
+
+    Args:
+        config: which and where to.
+        output: where the result goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the folder holds no sound RAPTOR policy, or one that PX4's module cannot load.
+    """
+    from policies.raptor.export_files import export_px4
+
+    path = export_px4(config.policy, config.out)
+    output.result({"file": path, "bytes": path.stat().st_size})
+    if not output.json:
+        output.console.print(f"{path}: copy it to raptor/policy.tar on the vehicle's storage", soft_wrap=True)
+    return 0
+
+
+def export_raptor_numpy(config: NumpyExport, output: Output) -> int:
+    """Write a policy's weights as npz.
+
+    Args:
+        config: which and where to.
+        output: where the result goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the folder holds no sound RAPTOR policy.
+    """
+    import numpy as np
+
+    from policies.card import load_policy_card
+    from policies.raptor.export_files import export_numpy
+
+    out = config.out
+    if out is None:
+        out = Path(f"{load_policy_card(config.policy).name}.npz")
+    path = export_numpy(config.policy, out)
+    with np.load(path) as arrays:
+        shapes = {name: list(arrays[name].shape) for name in arrays.files}
+    output.result({"file": path, "arrays": shapes})
+    if not output.json:
+        output.console.print(f"{path}: {', '.join(shapes)}", soft_wrap=True)
     return 0
 
 

@@ -79,13 +79,6 @@ def read_policy(folder: Path | str) -> PolicyFolder:
         ConfigErrors: it is no RAPTOR policy.
     """
     folder = Path(folder)
-    if not (folder / "card.yaml").is_file():
-        raise ConfigError(
-            "there is no card.yaml",
-            where=str(folder),
-            expected="a RAPTOR policy folder",
-            mend="give the folder of a policy, such as policies/raptor/published",
-        )
     card = load_policy_card(folder)
     weights = RaptorWeights.load(folder / WEIGHTS_FILE)
     check_card(card, weights.hidden_size)

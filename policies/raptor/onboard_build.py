@@ -1,4 +1,4 @@
-"""Compile what `policies.raptor.export_c` writes, test it and measure it: on this machine and on a Cortex-M4F.
+"""Compile, test and measure what `policies.raptor.export_c` writes, on this machine and on a Cortex-M4F.
 
 The Cortex-M4F is emulated (qemu-system-arm, machine mps2-an386). With `-icount shift=0` the emulator lets
 every instruction take one nanosecond, so that a hardware timer counts instructions. Instructions are not
