@@ -168,8 +168,7 @@ def export_raptor_c(config: CExport, output: Output) -> int:
     if not output.json:
         output.console.print(f"{', '.join(files)} in {config.out}", soft_wrap=True)
         output.console.print(
-            f"test them: cd {config.out} && gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm -o raptor_test "
-            "&& ./raptor_test",
+            f"test them: cd {config.out} && gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm -o test && ./test",
             soft_wrap=True,
         )
     return 0

@@ -139,7 +139,7 @@ def measure_host(folder: Path, build: Path, *, compiler: str, options: Sequence[
     """
     program = build / f"raptor_timing_{compiler}"
     compile_host(folder, ("raptor_policy.c", "raptor_timing.c"), program, compiler=compiler, options=options)
-    return _timing(f"this machine, {compiler} {' '.join(options)}", _run([str(program)], ""))
+    return _timing(f"host, {compiler} {' '.join(options)}", _run([str(program)], ""))
 
 
 def prove_cortex_m(folder: Path, build: Path, *, options: Sequence[str]) -> str:
@@ -176,7 +176,7 @@ def measure_cortex_m(folder: Path, build: Path, *, options: Sequence[str], steps
     """
     settings = (*options, f"-DRAPTOR_TIMING_SYSTICK={_TICK_NS}u", f"-DRAPTOR_TIMING_STEPS={steps}u")
     text = _emulate(folder, build, ("raptor_policy.c", "raptor_timing.c"), settings)
-    return _timing(f"Cortex-M4F, {' '.join(options)}", text)
+    return _timing(f"M4F, {' '.join(options)}", text)
 
 
 def measure_footprint(folder: Path, build: Path, *, options: Sequence[str]) -> Footprint:
