@@ -12,7 +12,7 @@ import numpy as np
 from hardware.command import CommandKind, FloatArray, SafeAction
 from hardware.errors import ConfigError
 from hardware.robot import LatencyCard, RobotCard, TermSpec
-from sim.quadrotor.airframes import MOTORS, Airframe, load_airframe
+from sim.quadrotor.airframes import GRAVITY_M_S2, MOTORS, Airframe, load_airframe
 from sim.quadrotor.dynamics import QuadrotorState, make_state
 from sim.quadrotor.urdf import quadrotor_urdf
 from sim.twin.base import Twin
@@ -21,6 +21,8 @@ from sim.worlds.quadrotor import TIMESTEP_S, QuadrotorWorld, gear_height_m
 
 DEFAULT_AIRFRAME = "x500_real"
 _AXES = ("x", "y", "z")
+# What gravity feels like, world frame, m/s^2.
+_UPWARDS = np.array([0.0, 0.0, GRAVITY_M_S2])
 # What the twin can measure; a card picks from these.
 MEASURED: Mapping[str, TermSpec] = {
     "position": TermSpec(_AXES, "m", "world"),
@@ -28,6 +30,9 @@ MEASURED: Mapping[str, TermSpec] = {
     "linear_velocity": TermSpec(_AXES, "m/s", "body"),
     "angular_velocity": TermSpec(_AXES, "rad/s", "body"),
     "motor_effort": TermSpec(MOTORS, "effort"),
+    # What an ideal inertial unit in the centre of mass measures: at rest it feels gravity, upwards.
+    "imu_angular_velocity": TermSpec(_AXES, "rad/s", "body"),
+    "imu_linear_acceleration": TermSpec(_AXES, "m/s^2", "body"),
 }
 
 
@@ -232,6 +237,12 @@ class QuadrotorTwin(Twin):
         }
         if "motor_effort" in self.card.observations:
             values["motor_effort"] = np.array(self.world.effort)
+        if "imu_angular_velocity" in self.card.observations:
+            values["imu_angular_velocity"] = qvel[3:6].copy()
+        if "imu_linear_acceleration" in self.card.observations:
+            acceleration = np.empty(3)
+            mujoco.mju_rotVecQuat(acceleration, self.world.data.qacc[:3] + _UPWARDS, world_to_body)
+            values["imu_linear_acceleration"] = acceleration
         return values
 
     def _state(self) -> tuple[FloatArray, FloatArray]:

@@ -8,6 +8,7 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
 from reflexarc_ros.chunks import ChunkCodec, Nothing, ReferenceCodec, SafeStop, reference_terms
 from reflexarc_ros.messages import ObservationTopic, observation_topics
+from sensor_msgs.msg import Imu, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import ActionChunk, CommandKind, ConfigError, Observation, load_robot_card
@@ -113,3 +114,26 @@ def test_references_survive_the_wire():
 
 def test_the_pacing_topic_is_published_last():
     assert observation_topics(CARD)[-1].topic == "odom"
+
+
+def test_an_inertial_unit_and_motor_speeds_have_messages_of_their_own():
+    card = load_robot_card("quadrotor_twin_sensors")
+    rng = np.random.default_rng(0)
+    seen = Observation(
+        {n: rng.normal(size=len(s.names)) for n, s in card.observations.items()}, 7_000_000_001, 0
+    )
+    topics = {t.topic: t for t in observation_topics(card)}
+    assert list(topics)[-1] == "odom"
+    imu = deserialize_message(topics["imu"].encode(seen), Imu)
+    assert imu.linear_acceleration.z == seen.values["imu_linear_acceleration"][2]
+    assert imu.angular_velocity.x == seen.values["imu_angular_velocity"][0]
+    # No orientation is measured, and the message says so.
+    assert imu.orientation_covariance[0] == -1.0
+    assert imu.header.frame_id == "base_link"
+    motors = deserialize_message(topics["joint_states"].encode(seen), JointState)
+    assert list(motors.name) == ["front_right", "back_right", "back_left", "front_left"]
+    assert list(motors.effort) == seen.values["motor_effort"].tolist()
+    for topic in topics.values():
+        stamp_ns, terms = topic.decode(topic.encode(seen))
+        assert stamp_ns == 7_000_000_001
+        assert all(np.array_equal(terms[name], seen.values[name]) for name in terms)

@@ -15,6 +15,7 @@ from hardware.command import Command, CommandKind, SafeAction
 from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import Delay, LatencyCard, Robot, TermSpec
 from sim.quadrotor import MOTORS, airframe_names, load_airframe, make_state
+from sim.quadrotor.airframes import GRAVITY_M_S2
 from sim.twin import NONE, Trace
 from sim.twin.quadrotor import Gust, QuadrotorTwin
 from sim.worlds.quadrotor import gear_height_m
@@ -298,3 +299,23 @@ def test_ten_milliseconds_cost_far_less_than_one(landing):
         twin.read()
         costs.append(time.thread_time_ns() - began)
     assert statistics.median(costs) < 0.8 * MS
+
+
+def test_an_inertial_unit_feels_gravity_at_rest_and_nothing_in_free_fall():
+    card = load_robot_card("quadrotor_twin_sensors")
+    with QuadrotorTwin(card, seed=0, latency=NONE) as twin:
+        twin.advance(200_000_000)
+        at_rest = twin.read().values
+        assert at_rest["imu_linear_acceleration"] == pytest.approx([0.0, 0.0, GRAVITY_M_S2], abs=0.05)
+        assert at_rest["motor_effort"].tolist() == [0.0] * 4
+        turned = np.array([math.cos(0.5), math.sin(0.5), 0.0, 0.0])
+        twin.place(
+            make_state(position=(0.0, 0.0, 50.0), orientation=turned, angular_velocity=(0.0, 0.4, 0.0))
+        )
+        twin.advance(twin.now_ns + 100_000_000)
+        falling = twin.read().values
+        assert falling["imu_angular_velocity"].tolist() == falling["angular_velocity"].tolist()
+        # Without thrust nothing but the rotors' idle pull is felt, along the body's z axis.
+        assert falling["imu_linear_acceleration"][:2] == pytest.approx([0.0, 0.0], abs=1e-6)
+        pull = 4.0 * twin.airframe.thrust_n[0] / twin.airframe.mass_kg
+        assert falling["imu_linear_acceleration"][2] == pytest.approx(pull, abs=1e-6)

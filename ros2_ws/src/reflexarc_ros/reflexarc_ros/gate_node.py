@@ -20,7 +20,7 @@ from hardware.command import Command
 from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
 from hardware.robot import Observation, with_rate
 from reflexarc_ros import qos
-from reflexarc_ros.assembler import Assembler
+from reflexarc_ros.assembler import Assembler, pacing_topic
 from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, Nothing, SafeStop
 from reflexarc_ros.loops import DeadlineLoop
 from reflexarc_ros.messages import ObservationTopic
@@ -60,11 +60,14 @@ class GateNode(ReflexarcNode):
             card = with_rate(card, self.setting("rate_hz"))
         interface = self.setting("interface") or next(iter(card.commands))
         sources = tuple(self.setting("sources"))
-        self._gate = CommandGate(card, interface, config=GateConfig(sources=sources))
+        # Judged by what paces the loops; that other terms are there is for the policy to see.
+        pacing = ObservationTopic(card, pacing_topic(card))
+        judged = tuple(name for name in card.observations if name in pacing.slices)
+        self._gate = CommandGate(card, interface, config=GateConfig(sources=sources, state_terms=judged))
         self._spec = card.commands[interface]
         self._sources = sources
         self._codec = ChunkCodec(self._spec.kind, self._spec.names)
-        self._assembler = Assembler(card, card.observations, exact=self.is_lockstep)
+        self._assembler = Assembler(card, judged, exact=self.is_lockstep)
         self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, self._gated_qos())
         self._estop_publisher = self.create_publisher(Bool, GATE_ESTOP_TOPIC, qos.LATCHED)
         self._is_latched = False

@@ -10,7 +10,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image, Imu, JointState
 
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
@@ -53,6 +53,16 @@ def _pose_set(m: PoseStamped, n: list[float]) -> None:
     p.x, p.y, p.z, q.w, q.x, q.y, q.z = n
 
 
+def _imu_get(m: Imu) -> list[float]:
+    q, w, a = m.orientation, m.angular_velocity, m.linear_acceleration
+    return [q.w, q.x, q.y, q.z, w.x, w.y, w.z, a.x, a.y, a.z]
+
+
+def _imu_set(m: Imu, n: list[float]) -> None:
+    q, w, a = m.orientation, m.angular_velocity, m.linear_acceleration
+    q.w, q.x, q.y, q.z, w.x, w.y, w.z, a.x, a.y, a.z = n
+
+
 def _joints_get(m: JointState) -> list[float]:
     return [*m.position, *m.velocity, *m.effort]
 
@@ -85,6 +95,12 @@ _ODOMETRY = _Carrier(
     },
 )
 _POSE = _Carrier(PoseStamped, _pose_get, _pose_set, {"position": slice(0, 3), "orientation": slice(3, 7)})
+_IMU = _Carrier(
+    Imu,
+    _imu_get,
+    _imu_set,
+    {"orientation": slice(0, 4), "angular_velocity": slice(4, 7), "linear_acceleration": slice(7, 10)},
+)
 _JOINTS = _Carrier(JointState, _joints_get, _joints_set, {})
 _JOINT_FIELDS = ("position", "velocity", "effort")
 
@@ -134,6 +150,11 @@ class ObservationTopic:
             message.header.frame_id = frames[0] if frames else ""
         if carrier is _ODOMETRY:
             message.child_frame_id = "base_link"
+        if carrier is _IMU:
+            message.header.frame_id = "base_link"
+            if not any(name.endswith("orientation") for name in terms):
+                # As the message's definition has it: no orientation is measured.
+                message.orientation_covariance[0] = -1.0
         self.slices = {name: self._slice(card, name, fields) for name in terms}
         self._count = total
         # Names that every message must list; a message in another order is put into this one.
@@ -225,12 +246,14 @@ def _carrier_of(card: RobotCard, topic: str) -> _Carrier:
         return _ODOMETRY
     if topic == "joint_states":
         return _JOINTS
+    if topic == "imu":
+        return _IMU
     if topic.endswith("pose"):
         return _POSE
     raise ConfigError(
         f"no message type is known for the topic {topic!r}",
         where=f"robot card {card.name!r}",
-        expected="odom, joint_states or a name that ends in pose",
+        expected="odom, joint_states, imu or a name that ends in pose",
         mend="rename the topic on the card",
     )
 
