@@ -36,6 +36,30 @@ COMMANDS: Mapping[str, Command] = {
             "commit) and the learning curve. The same settings give the same weights."
         ),
     ),
+    "raptor": Command(
+        summary="RAPTOR's student: imitation of teachers, tuning through the simulator, or both.",
+        config="policies.raptor.training.config:RaptorTrainConfig",
+        run="reflexarc.train:train_raptor",
+        examples=(
+            Example("reflexarc train raptor --teachers teachers --out mine", "imitation: the small recipe"),
+            Example(
+                "reflexarc train raptor --updates 4000 --out mine",
+                "through the simulator alone, from random weights",
+            ),
+            Example(
+                "reflexarc train raptor --teachers teachers --updates 4000 --out mine --max-minutes 9",
+                "both stages, nine minutes of them; the same line goes on where it stopped",
+            ),
+            Example(
+                "reflexarc train raptor --finetune-from policies/raptor/reflexarc --updates 500 --out mine",
+                "goes on with a policy",
+            ),
+        ),
+        details=(
+            "Writes card.yaml, model.safetensors, model.onnx, example.safetensors, training.yaml and the\n"
+            "learning curve. Exit code 0 also when --max-minutes ended the call; `finished` in the JSON tells."
+        ),
+    ),
     "raptor-teachers": Command(
         summary="Teachers of RAPTOR: one policy for every random quadrotor, by SAC, many at once.",
         config="policies.raptor.training.teachers.config:TeacherConfig",
@@ -116,6 +140,7 @@ def train_raptor_teachers(config: TeacherConfig, output: Output) -> int:
     from statistics import median
 
     from policies.raptor.training.teachers.train import train_teachers
+    from reflexarc.machine import describe_machine
 
     with output.progress("training") as progress:
 
@@ -132,16 +157,31 @@ def train_raptor_teachers(config: TeacherConfig, output: Output) -> int:
                 )
 
         outcome = train_teachers(config, progress=note)
-    returns = sorted(outcome.returns.values())
+    returns = list(outcome.returns.values())
+    last = [value for group in outcome.groups for value in group.points[-1].returns]
     output.result(
         {
             "folder": config.out,
+            "machine": describe_machine(),
+            "command": outcome.bank.record.command if outcome.bank else None,
             "finished": outcome.finished,
+            "steps": config.steps,
             "trained": len(returns),
             "accepted": len(returns) - len(outcome.refused),
             "refused": outcome.refused,
             "median_return": median(returns) if returns else None,
+            "median_return_at_last_step": median(last) if last else None,
             "core_minutes_each": outcome.core_minutes,
+            "groups": [
+                {
+                    "first": group.first,
+                    "returns": group.returns,
+                    "best_steps": group.steps,
+                    "returns_at_last_step": group.points[-1].returns,
+                    "points": group.points,
+                }
+                for group in outcome.groups
+            ],
         }
     )
     for number, value in outcome.refused.items():
@@ -150,4 +190,53 @@ def train_raptor_teachers(config: TeacherConfig, output: Output) -> int:
         accepted = len(returns) - len(outcome.refused)
         state = "finished" if outcome.finished else "to be continued: run the same command again"
         output.console.print(f"{config.out}: {accepted} of {len(returns)} teachers accepted; {state}")
+    return 0
+
+
+def train_raptor(config: RaptorTrainConfig, output: Output) -> int:
+    """Train RAPTOR's student, or go on with it.
+
+    Args:
+        config: every setting.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the folder holds another training, teachers or policy cannot be read, or the device is
+            not there.
+    """
+    from policies.raptor.training.train import train
+
+    with output.progress("training") as progress:
+
+        def note(row: Row) -> None:
+            progress(row.number, config.epochs if row.stage == "imitation" else config.updates)
+            flown = "" if row.episode_return is None else f"  return {row.episode_return:>6.1f}"
+            judged = ""
+            if row.judgement is not None:
+                found = row.judgement
+                judged = (
+                    f"  crashed: hover {found.hover_crash:.3f}, eight {found.figure_eight_crash:.3f},"
+                    f" 10 ms late {found.delay_crash:.3f}  RMSE {found.hover_rmse_m:.3f},"
+                    f" {found.figure_eight_rmse_m:.3f} m"
+                )
+            output.log(
+                f"{row.stage} {row.number:>5}  loss {row.loss:.4f}{flown}{judged}"
+                f"  {row.cpu_s / 60.0:.1f} core-minutes"
+            )
+
+        outcome = train(config, progress=note)
+    output.result(
+        {
+            "folder": outcome.folder,
+            "finished": outcome.finished,
+            "judgement": None if outcome.judgement is None else asdict(outcome.judgement),
+            "core_minutes": outcome.cpu_s / 60.0,
+        }
+    )
+    if not output.json:
+        state = "finished" if outcome.finished else "to be continued: run the same command again"
+        output.console.print(f"policy folder: {outcome.folder or config.out}; {state}")
     return 0

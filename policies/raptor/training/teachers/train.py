@@ -58,6 +58,8 @@ class TeacherOutcome:
     refused: dict[int, float]
     # Processor time of the finished groups, minutes a teacher.
     core_minutes: float
+    # The finished groups, in the order of their teachers.
+    groups: tuple[GroupResult, ...] = ()
 
 
 def train_teachers(
@@ -211,6 +213,7 @@ def _publish(
         returns=returns,
         refused={i: value for i, value in returns.items() if not value >= config.minimum_return},
         core_minutes=spent / 60.0 / len(indices),
+        groups=tuple(results),
     )
 
 
