@@ -16,6 +16,8 @@ Float32Array = NDArray[np.float32]
 
 # The authors' simulator: one Runge-Kutta step a control step. Finer steps are for delays below 10 ms.
 _COARSE_S, _FINE_S = 0.01, 0.0025
+# The figure eight's ramp, specs of RAPTOR, section 3.1.
+RAMP_S = 1.0
 
 
 class FleetController(Protocol):
@@ -61,8 +63,12 @@ class Case:
 
     # A short name, unique in its table.
     name: str
-    # Seconds for a loop of the figure eight, flown five times after a ramp of 1 s; None: hover for 5 s.
+    # Seconds for a loop of the figure eight; None: hover.
     figure_eight_s: float | None = None
+    # Loops of the figure eight, after its ramp of 1 s.
+    loops: int = 5
+    # How long a hover lasts, seconds.
+    hover_s: float = 5.0
     # Where a hover begins; None: at rest where it should be, the rotors carrying the weight.
     start: StartRules | None = None
     # Whether the controller sees the reference's velocity.
@@ -119,13 +125,9 @@ class Case:
     @property
     def duration_s(self) -> float:
         """How long it is flown, seconds."""
-        return HOVER_S if self.figure_eight_s is None else RAMP_S + LOOPS * self.figure_eight_s
+        return self.hover_s if self.figure_eight_s is None else RAMP_S + self.loops * self.figure_eight_s
 
     @property
     def steps(self) -> int:
         """Control steps of the fleet from start to end."""
         return round(self.duration_s / self.control_s)
-
-
-# Specs of RAPTOR, sections 3.1 and 3.3.
-HOVER_S, RAMP_S, LOOPS = 5.0, 1.0, 5
