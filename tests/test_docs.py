@@ -147,6 +147,7 @@ def test_every_check_of_the_doctor_is_on_the_page() -> None:
 
 def test_every_topic_and_service_is_on_the_page() -> None:
     from reflexarc_ros.chunks import ChunkCodec
+    from reflexarc_ros.flight_services import FLIGHT_SERVICES
     from reflexarc_ros.messages import observation_topics
 
     from hardware.cards import card_names, load_robot_card
@@ -157,11 +158,13 @@ def test_every_topic_and_service_is_on_the_page() -> None:
             assert rows[topic.topic].split("/")[1] == topic.message_type.__name__
         for spec in card.commands.values():
             message = ChunkCodec(spec.kind, spec.names).message_type.__name__
-            assert rows["gate/command"].endswith(f"/{message}")
+            assert re.search(rf"^\| `gate/command` \|.*/{message}\b", ROS, re.MULTILINE)
     for source in (ROOT / "ros2_ws/src/reflexarc_ros/reflexarc_ros").glob("*_node.py"):
         text = source.read_text(encoding="utf-8")
         for service in re.findall(r'create_service\((\w+), "~/(\w+)"', text):
             assert rows[f"{source.stem}/{service[1]}"].endswith(f"/{service[0]}")
+    for service, kind in FLIGHT_SERVICES.items():
+        assert rows[f"robot_node/{service}"].endswith(f"/{kind.__name__}")
 
 
 def test_every_result_has_a_command_and_a_row() -> None:

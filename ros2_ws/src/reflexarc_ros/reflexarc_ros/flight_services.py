@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from reflexarc_ros.robot_node import RobotNode
     from reflexarc_ros.vehicle_drive import VehicleDrive
 
+# The services of robot_node that vehicles have, and their types.
+FLIGHT_SERVICES = {"arm": SetBool, "take_off": Trigger, "land": Trigger}
 _POLL_S = 0.02
 _DISARM_TIMEOUT_S = 3.0
 # How many services may wait at the same time.
@@ -55,13 +57,10 @@ class FlightServices:
         # One that waits for a landing must not hold up another that is to disarm.
         together = ReentrantCallbackGroup()
         self._node = rclpy.create_node(f"{node.get_name()}_flight", **space)
-        for service, kind, answer in (
-            ("arm", SetBool, self._arm),
-            ("take_off", Trigger, self._take_off),
-            ("land", Trigger, self._land),
-        ):
+        answers = {"arm": self._arm, "take_off": self._take_off, "land": self._land}
+        for service, kind in FLIGHT_SERVICES.items():
             self._node.create_service(
-                kind, f"{name}/{service}", self._answering(service, answer), callback_group=together
+                kind, f"{name}/{service}", self._answering(service, answers[service]), callback_group=together
             )
         self._pose_node = rclpy.create_node(f"{node.get_name()}_pose", **space)
         pose.subscribe(self._pose_node, node.resolve_topic_name(pose.topic) if pose.topic else "")
