@@ -12,8 +12,10 @@ from reflexarc.output import Output
 if TYPE_CHECKING:
     from policies.bc.config import TrainConfig
     from policies.bc.fit import Evaluation
+    from policies.raptor.training.config import RaptorTrainConfig
     from policies.raptor.training.teachers.config import TeacherConfig
     from policies.raptor.training.teachers.train import TeacherProgress
+    from policies.raptor.training.train import Row
 
 COMMANDS: Mapping[str, Command] = {
     "bc": Command(
@@ -57,7 +59,8 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details=(
             "Writes card.yaml, model.safetensors, model.onnx, example.safetensors, training.yaml and the\n"
-            "learning curve. Exit code 0 also when --max-minutes ended the call; `finished` in the JSON tells."
+            "learning curve. Exit code 0 also when --max-minutes ended the call; `finished` in the\n"
+            "JSON tells."
         ),
     ),
     "raptor-teachers": Command(

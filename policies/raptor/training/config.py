@@ -84,10 +84,12 @@ class RaptorTrainConfig:
     vehicles: int = 128
     steps: int = 250
     # Learning rate of the tuning, and its end, reached along a cosine.
-    tuning_rate: float = 1e-3
-    tuning_end_rate: float = 5e-5
+    tuning_rate: float = 2e-3
+    tuning_end_rate: float = 1e-4
     # Share of vehicles that turn slowly, torque to inertia below 110 1/s^2, beyond those drawn by chance.
     slow: float = 0.25
+    # Share of vehicles beyond the distribution that policies are judged by.
+    wide: float = 0.1
     # Weights of the cost: velocity error, heading and tilt, rate of rotation, change of the action.
     velocity_cost: float = 0.1
     attitude_cost: float = 0.2
@@ -161,6 +163,7 @@ class RaptorTrainConfig:
         """What the vehicles of the tuning meet."""
         return ScenarioRules(
             slow=self.slow,
+            wide=self.wide,
             tilt_rad=self.tilt_rad,
             action_delay_s=(0.0, self.action_delay_s),
             velocity_delay_s=(0.0, self.velocity_delay_s),

@@ -65,15 +65,23 @@ class Imitation:
         module: the student; trained in place.
         bank: the teachers.
         config: every setting.
+        offsets: the teachers' steady-state errors, if they were measured before.
     """
 
-    def __init__(self, module: RaptorModule, bank: TeacherBank, config: RaptorTrainConfig) -> None:
+    def __init__(
+        self,
+        module: RaptorModule,
+        bank: TeacherBank,
+        config: RaptorTrainConfig,
+        *,
+        offsets: Float32Array | None = None,
+    ) -> None:
         """Measure the teachers' steady-state errors and start at epoch 0."""
         self.module, self.bank, self.config = module, bank, config
         self.optimizer = torch.optim.Adam(module.parameters(), lr=config.imitation_rate, eps=1e-7)
         self.done, self.steps = 0, 0
         # Where each teacher comes to rest relative to its reference, (teachers, 3), metres.
-        self.offsets = steady_state(bank, config)
+        self.offsets = steady_state(bank, config) if offsets is None else offsets
 
     @property
     def finished(self) -> bool:
@@ -207,7 +215,7 @@ def gather(
     lost = np.zeros(count, np.bool_)
     returns = np.zeros(count, np.float32)
     backend = None if student is None else NumpyBackend(student.to_weights())
-    hidden = np.zeros((count, config.hidden_size), np.float32)
+    hidden: Float32Array = np.zeros((count, config.hidden_size), np.float32)
     shift = offsets[owner]
     for step in range(config.episode_steps):
         seen = fleet.observe()
@@ -215,13 +223,14 @@ def gather(
         np.clip(seen[:, 12:15], -config.clip_velocity_m_s, config.clip_velocity_m_s, out=seen[:, 12:15])
         observations[step] = seen
         observations[step, :, 0:3] -= shift
+        action: Float32Array
         if backend is None:
             action = _advice(bank, truth[step])
         else:
             np.clip(seen[:, 0:3], -config.clip_position_m, config.clip_position_m, out=seen[:, 0:3])
-            action, hidden = backend.step(seen, hidden)
+            answer, hidden = backend.step(seen, hidden)
             # As whoever flies the policy does it; the previous action that is seen next is the clamped one.
-            np.clip(action, -1.0, 1.0, out=action)
+            action = np.clip(answer, -1.0, 1.0)
         fleet.step(action)
         returns += np.where(lost, 0.0, fleet.reward)
         lengths[fleet.terminated & ~lost] = step + 1
@@ -288,8 +297,8 @@ def _labels(bank: TeacherBank, truth: Float32Array, steps: int) -> Float32Array:
         part = truth[start : min(start + 50, steps)]
         # Teacher first: (T, teachers, episodes, 26) to (teachers, T * episodes, 26).
         rows = part.reshape(len(part), len(bank), -1, PRIVILEGED_SIZE).transpose(1, 0, 2, 3)
-        rows = rows.reshape(len(bank), -1, PRIVILEGED_SIZE)
-        answer = bank.act(torch.from_numpy(rows).to(bank.device)).cpu().numpy()
+        asked = torch.from_numpy(rows.reshape(len(bank), -1, PRIVILEGED_SIZE)).to(bank.device)
+        answer: Float32Array = bank.act(asked).cpu().numpy()
         answer = answer.reshape(len(bank), len(part), -1, ACTION_SIZE).transpose(1, 0, 2, 3)
         labels[start : start + len(part)] = answer.reshape(len(part), -1, ACTION_SIZE)
     return labels

@@ -33,7 +33,8 @@ class Judgement:
 
     # Lost in hover from the paper's starts: further than 1 m in the last of five seconds.
     hover_crash: float
-    # Median of the error in that last second, root mean square, metres.
+    # Median over survivors of the error in that last second, root mean square, metres; the limit where
+    # nobody survived, here as below.
     hover_rmse_m: float
     # Lost in two figure eights of 5.5 s: ever further than 3 m.
     figure_eight_crash: float
@@ -78,7 +79,7 @@ def judge(
     eight_rms = _rms(eight[_RAMP_STEPS:])[~eight_lost]
     return Judgement(
         hover_crash=float(hover_lost.mean()),
-        hover_rmse_m=float(np.median(hover_rms)) if len(hover_rms) else float("nan"),
+        hover_rmse_m=float(np.median(hover_rms)) if len(hover_rms) else _HOVER_LOST_M,
         figure_eight_crash=float(eight_lost.mean()),
         figure_eight_rmse_m=float(eight_rms.mean()) if len(eight_rms) else _EIGHT_LOST_M,
         delay_crash=float(late_lost.mean()),
@@ -96,7 +97,8 @@ def _errors(module: RaptorModule, scenario: Scenario, rules: FlightRules) -> Flo
 
 def _rms(errors: Float32Array) -> Float32Array:
     with np.errstate(all="ignore"):
-        return np.sqrt((errors * errors).mean(axis=0))
+        rms: Float32Array = np.sqrt((errors * errors).mean(axis=0))
+    return rms
 
 
 @functools.cache

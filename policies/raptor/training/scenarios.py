@@ -31,6 +31,15 @@ class ScenarioRules:
     # (1/s^2): the published policy crashes with these alone.
     slow: float = 0.25
     slow_torque_to_inertia: Range = (38.0, 110.0)
+    # Share of airframes from a wider distribution than the one that policies are judged by: real vehicles
+    # lie beyond it, such as a Crazyflie (weaker) or a racer (stronger, with faster motors).
+    wide: float = 0.1
+    wide_airframes: SamplingRules = SamplingRules(
+        thrust_to_weight=(1.35, 12.0),
+        torque_to_inertia=(36.0, 2500.0),
+        rising_s=(0.015, 0.12),
+        falling_s=(0.015, 0.30),
+    )
     # Share of vehicles that start within `near_m` and a tilt of `near_rad`; the others start as the paper
     # says: within ten arm lengths and with a tilt of up to 90 degrees.
     near: float = 0.4
@@ -72,7 +81,7 @@ class ScenarioRules:
         """
         problems = [
             name
-            for name in ("slow", "near", "figure_eight", "langevin", "no_delay", "force", "gust")
+            for name in ("slow", "wide", "near", "figure_eight", "langevin", "no_delay", "force", "gust")
             if not 0.0 <= getattr(self, name) <= 1.0
         ]
         problems += [
@@ -85,8 +94,9 @@ class ScenarioRules:
             "velocity_delay_s": (PAST_VELOCITIES - 1) * PERIOD_S,
         }
         problems += [name for name, limit in longest.items() if getattr(self, name)[1] > limit + 1e-9]
-        if self.figure_eight + self.langevin > 1.0:
-            problems += ["figure_eight", "langevin"]
+        for pair in (("figure_eight", "langevin"), ("slow", "wide")):
+            if sum(getattr(self, name) for name in pair) > 1.0:
+                problems += pair
         if problems:
             raise ConfigError(
                 ", ".join(f"{name} {getattr(self, name)}" for name in dict.fromkeys(problems)),
@@ -132,7 +142,7 @@ def draw(
         past_actions=np.repeat(action[None], PAST_ACTIONS, axis=0),
         past_velocities=np.repeat(state[None, 7:10], PAST_VELOCITIES - 1, axis=0),
         reference=reference,
-        force_n=_force(constant, gusty * airframes.force_std_n, steps, rng),
+        force_n=_force(constant, np.where(gusty, airframes.force_std_n, 0.0), steps, rng),
         noise=_noise(rules, count, steps, rng),
         motor_gain=(1.0 + uneven * rng.uniform(-1.0, 1.0, (4, count))).astype(np.float32),
         action_delay_s=(late * rng.uniform(*rules.action_delay_s, count)).astype(np.float32),
@@ -142,10 +152,10 @@ def draw(
 
 def _airframes(rules: ScenarioRules, count: int, rng: np.random.Generator) -> AirframeBatch:
     slow = replace(rules.airframes, torque_to_inertia=rules.slow_torque_to_inertia)
-    some = round(rules.slow * count)
+    some, odd = round(rules.slow * count), round(rules.wide * count)
     parts = [
         sample_airframes(n, seed=int(rng.integers(2**62)), rules=r)
-        for n, r in ((count - some, rules.airframes), (some, slow))
+        for n, r in ((count - some - odd, rules.airframes), (some, slow), (odd, rules.wide_airframes))
     ]
     order = rng.permutation(count)
     return AirframeBatch(
