@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "loop.json": "reflexarc bench loop",
     "faults.json": "reflexarc bench faults",
     "raptor.json": "reflexarc bench raptor",
+    "raptor_teachers.json": "reflexarc train raptor-teachers",
 }
 
 
@@ -122,6 +123,12 @@ def _raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"one RAPTOR step, {back_end}", f"{ratio:.2f} × {beside}"
 
 
+def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    steps = f"{d['steps']:,} environment steps"
+    yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
+    yield f"processor time of a teacher, {steps}", f"{d['core_minutes_each']:.1f} core-minutes"
+
+
 def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     flight, arm, wire = d["quadrotor"], d["arm"], d["photon_to_motor_ms"]
     for title, key, scale, unit in (
@@ -143,6 +150,7 @@ _READERS = {
     "loop": _loop,
     "faults": _faults,
     "raptor": _raptor,
+    "raptor_teachers": _raptor_teachers,
 }
 
 
