@@ -30,6 +30,8 @@ _DISARM_NS = 3 * NS
 _MEMORY_NS = 60 * NS
 _REFUSED = (1, 2, 3, 4, 6)
 _PREFIX = "Preflight Fail: "
+_ABOUT_FLIGHT = (px4_modes.ARM_DISARM, px4_modes.DO_SET_MODE, px4_modes.NAV_TAKEOFF)
+_NO_ARMING = (Mode.LAND, Mode.RETURN, Mode.OFFBOARD, Mode.MISSION)
 
 
 class Phase(enum.Enum):
@@ -130,7 +132,7 @@ class Pilot:
 
     def answered(self, now_ns: int, command: int, result: int) -> None:
         """The vehicle answered a command."""
-        if result not in _REFUSED:
+        if result not in _REFUSED or command not in _ABOUT_FLIGHT:
             return
         sentence = f"the vehicle was asked {px4_modes.command_words(command)} and "
         sentence += px4_modes.result_words(result)
@@ -253,7 +255,9 @@ class Pilot:
                 self._arming_ns = None
                 self.problem = "the vehicle did not answer the request to arm"
             elif self._is_due(now_ns):
-                return [Ask(px4_modes.ARM_DISARM, (1.0,) + (0.0,) * 6)]
+                # PX4 does not arm in a mode that lands, nor in one that waits for set-points.
+                first = [ask_mode(Mode.HOLD)] if self.mode in (*_NO_ARMING, self.follow) else []
+                return [*first, Ask(px4_modes.ARM_DISARM, (1.0,) + (0.0,) * 6)]
         if self._disarming_ns is not None:
             if not self.armed or now_ns - self._disarming_ns > _PATIENCE_NS:
                 self._disarming_ns = None
@@ -268,6 +272,9 @@ class Pilot:
                 self._command_ns = None
             return []
         if self.phase is Phase.GROUND:
+            if self.landed is LandedState.IN_AIR:
+                # It flew already when we came, or somebody else took off with it.
+                self._go(Phase.READY if self.mode is Mode.HOLD else Phase.RELEASED, now_ns)
             return []
         step = {
             Phase.CLIMBING: self._climb,
@@ -332,7 +339,9 @@ class Pilot:
             self.safe_stopped = self.safe_stopped or self.problem
 
     def _released(self, now_ns: int) -> list[Ask | Climb]:
-        if self.mode is self.follow and self._is_fresh(now_ns):
+        if self.landed is LandedState.ON_GROUND:
+            self._go(Phase.GROUND, now_ns)
+        elif self.mode is self.follow and self._is_fresh(now_ns):
             self._go(Phase.FOLLOWING, now_ns)
         return []
 

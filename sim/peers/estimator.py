@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardware.command import FloatArray
 from hardware.frames import yaw_of
-from sim.quadrotor.dynamics import QuadrotorState
 
 # Noise is drawn for this many estimates at a time: it is one call instead of many.
 _NOISE_ROWS = 512
@@ -69,7 +69,7 @@ class Estimator:
         self._random = np.random.default_rng(seed)
         self._step_s = step_s
         self._late = round(self.settings.delay_s / step_s)
-        self._past: deque[FloatArray] = deque(maxlen=max(2, round(0.5 / step_s)))
+        self._past: deque[Sequence[float]] = deque(maxlen=max(2, round(0.5 / step_s)))
         self._offset: FloatArray = np.zeros(3)
         self._yaw_offset = 0.0
         self._now_s = 0.0
@@ -82,9 +82,9 @@ class Estimator:
         self.refused = 0
         self.accepted = 0
 
-    def advance(self, truth: QuadrotorState, now_s: float) -> None:
-        """Take in the true state of this step."""
-        self._past.append(truth.packed)
+    def advance(self, truth: Sequence[float], now_s: float) -> None:
+        """Take in the true state of this step, as `QuadrotorState.packed`."""
+        self._past.append(truth)
         self._now_s = now_s
         if self.needs_external:
             s, root = self.settings, math.sqrt(self._step_s)
@@ -113,7 +113,7 @@ class Estimator:
         if not 0 <= age < len(self._past) or not np.isfinite([*position, *orientation]).all():
             self.refused += 1
             return
-        then = self._past[-1 - age]
+        then = np.array(self._past[-1 - age])
         surprise = position - (then[0:3] + self._offset)
         turned = math.remainder(yaw_of(orientation) - yaw_of(then[3:7]) - self._yaw_offset, 2.0 * math.pi)
         gain = self.settings.gain
@@ -130,7 +130,7 @@ class Estimator:
     def estimate(self) -> Estimate:
         """The present estimate; draws new noise."""
         s = self.settings
-        packed = self._past[-1 - min(self._late, len(self._past) - 1)].tolist()
+        packed = self._past[-1 - min(self._late, len(self._past) - 1)]
         if self._drawn == len(self._noise):
             self._noise, self._drawn = self._random.normal(size=(_NOISE_ROWS, 12)).tolist(), 0
         n = self._noise[self._drawn]
@@ -145,7 +145,7 @@ class Estimator:
             tuple(v + s.rate_rad_s * e for v, e in zip(packed[10:13], n[9:12], strict=True)),
         )
 
-    def _turned(self, quaternion: list[float], half: list[float]) -> tuple[float, ...]:
+    def _turned(self, quaternion: Sequence[float], half: list[float]) -> tuple[float, ...]:
         """An attitude with a small turn of the body and the drifted heading of the world."""
         w, x, y, z = quaternion
         a, b, c = half

@@ -138,6 +138,8 @@ class Commander:
             found.append("Attitude failure, the vehicle is tilted too far")
         if self.mode in _NEEDS_STICKS and self._p["COM_RC_IN_MODE"] == 4:
             found.append(f"No manual control for mode {self.mode.word}")
+        if self.mode in (Mode.LAND, Mode.RETURN):
+            found.append(f"Mode {self.mode.word} is not suitable for arming")
         if self.mode is Mode.OFFBOARD and not self.has_offboard_signal:
             found.append("No offboard signal")
         return found
@@ -168,6 +170,7 @@ class Commander:
         dt_s: float,
         *,
         has_position: bool,
+        tracks_position: bool,
         on_ground: bool,
         tilt_rad: float,
         height_m: float,
@@ -181,6 +184,7 @@ class Commander:
             now_s: time since boot.
             dt_s: time since the last step.
             has_position: whether the estimate has a position.
+            tracks_position: whether OFFBOARD follows a set-point that needs one.
             on_ground: whether the vehicle touches the ground.
             tilt_rad: its tilt.
             height_m: estimated height above home.
@@ -195,7 +199,7 @@ class Commander:
         self._landing(on_ground, dt_s, wants_lift)
         if not self.armed:
             return
-        self._failsafes()
+        self._failsafes(needs_position=self.mode in _NEEDS_POSITION or tracks_position)
         if self.mode is Mode.TAKEOFF and abs(height_m - self.takeoff_m) < 0.2 and abs(climbing_m_s) < 0.5:
             self._set(Mode.HOLD)
             self._intention = Mode.HOLD
@@ -273,9 +277,9 @@ class Commander:
                     "Disarmed by landing" if self._landed_s is not None else "Disarmed: no takeoff"
                 )
 
-    def _failsafes(self) -> None:
+    def _failsafes(self, *, needs_position: bool) -> None:
         p = self._p
-        if self.mode in _NEEDS_POSITION and not self._has_position and self.is_flying:
+        if (needs_position or self.is_descending_blind) and not self._has_position and self.is_flying:
             if not self.is_descending_blind:
                 self._fail_into(Mode.LAND, "position lost")
                 self.is_descending_blind = True

@@ -113,7 +113,7 @@ class PeerVehicle:
         self._mode: Mode | None = None
         self._hold = Target()
         self._was_flying = self._was_armed = False
-        self.estimator.advance(self.body.state, 0.0)
+        self.estimator.advance(self.body.packed, 0.0)
         self.estimate: Estimate = self.estimator.estimate()
 
     @property
@@ -150,6 +150,7 @@ class PeerVehicle:
             self.now_s,
             self._dt_s,
             has_position=self.estimator.has_position,
+            tracks_position=self._setpoint is not None and self._setpoint.target is not None,
             on_ground=self.body.on_ground,
             tilt_rad=self.body.tilt_rad,
             height_m=self.estimate.position[2] - commander.home[2],
@@ -164,7 +165,7 @@ class PeerVehicle:
         self._was_flying = commander.is_flying
         self.effort = tuple(self._efforts())
         self.body.advance(self.effort, self.force_n)
-        self.estimator.advance(self.body.state, self.now_s)
+        self.estimator.advance(self.body.packed, self.now_s)
 
     # --- private ------------------------------------------------------------------------------
 

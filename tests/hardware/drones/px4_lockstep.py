@@ -27,28 +27,35 @@ class Flight:
     Time is the vehicle's; `run` moves it on and calls `each_tick` where a driver would be asked.
     """
 
-    def __init__(self, *, parameters=None, policy=None, airframe="x500_sim", seed=0, **settings):
-        self.vehicle = PeerVehicle(
-            load_airframe(airframe),
-            seed=seed,
-            parameters=ParameterStore(LANDS | (parameters or {})),
-            motor_policy=policy,
-        )
+    def __init__(self, *, parameters=None, policy=None, seed=0, wants=None, **settings):
+        self._parameters, self._policy, self._seed = parameters or {}, policy, seed
         self.down: deque = deque()
         self.up: deque = deque()
         self.is_cut = False
-        self.peer = MavlinkPeer(self.vehicle, self._send_down)
-        self.session = Session(
-            SessionSettings(
-                **({"timeouts_s": {CommandKind.REFERENCE: 0.3, CommandKind.RATES_THRUST: 0.3}} | settings)
-            )
-        )
+        self._base_ns = 0
+        self._boot()
+        timeouts = {CommandKind.REFERENCE: 0.3, CommandKind.RATES_THRUST: 0.3}
+        self.session = Session(SessionSettings(timeouts_s=timeouts, parameters=wants or {}, **settings))
         self._next_tick_ns = 0
         self.sent: list[bytes] = []
 
+    def _boot(self):
+        self.vehicle = PeerVehicle(
+            load_airframe("x500_sim"),
+            seed=self._seed,
+            parameters=ParameterStore(LANDS | self._parameters),
+            motor_policy=self._policy,
+        )
+        self.peer = MavlinkPeer(self.vehicle, self._send_down)
+
+    def restart_vehicle(self):
+        """The vehicle's battery was changed: it boots anew, its clock begins at zero."""
+        self._base_ns = self.now_ns
+        self._boot()
+
     @property
     def now_ns(self):
-        return self.vehicle.now_ns
+        return self._base_ns + self.vehicle.now_ns
 
     @property
     def now_s(self):

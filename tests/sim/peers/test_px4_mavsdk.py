@@ -137,7 +137,9 @@ async def fly(port):
 
 def test_mavsdk_connects_arms_takes_off_flies_offboard_and_lands():
     port = free_port()
-    with running_peer(port, "--set", "COM_OBL_RC_ACT=3"):
+    with running_peer(
+        port, "--set", "COM_OBL_RC_ACT=3", "--set", "COM_OF_LOSS_T=5", "--set", "COM_DISARM_PRFLT=60"
+    ):
         asyncio.run(fly(port))
 
 
