@@ -209,8 +209,8 @@ def gather(
         episode_steps=config.episode_steps,
         termination=TerminationRules(),
     )
-    observations = np.empty((config.episode_steps, count, OBSERVATION_SIZE), np.float32)
-    truth = np.empty((config.episode_steps, count, PRIVILEGED_SIZE), np.float32)
+    observations = np.zeros((config.episode_steps, count, OBSERVATION_SIZE), np.float32)
+    truth = np.zeros((config.episode_steps, count, PRIVILEGED_SIZE), np.float32)
     lengths = np.full(count, config.episode_steps, np.int64)
     lost = np.zeros(count, np.bool_)
     returns = np.zeros(count, np.float32)

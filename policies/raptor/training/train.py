@@ -402,7 +402,7 @@ def _first_module(config: RaptorTrainConfig) -> tuple[RaptorModule, dict[str, An
             module.head.weight.mul_(0.1)
             module.head.bias.zero_()
         module.to(device)
-    return module, {}
+        return module, {}
     folder = Path(config.finetune_from)
     weights = RaptorWeights.load(folder / WEIGHTS_FILE)
     sizes = len(weights.encoder_bias), weights.hidden_size
