@@ -168,7 +168,7 @@ def export_raptor_c(config: CExport, output: Output) -> int:
     if not output.json:
         output.console.print(f"{', '.join(files)} in {config.out}", soft_wrap=True)
         output.console.print(
-            f"test them: cd {config.out} && gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm -o test && ./test",
+            f"test them in {config.out}: gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm && ./a.out",
             soft_wrap=True,
         )
     return 0
