@@ -130,7 +130,9 @@ def encode(
         return _wrap_v1(command, payload, direction)
     body = _V2_HEADER.pack(0, command, len(payload)) + payload
     body += bytes((crc8_dvb_s2(body),))
-    return b"$X" + direction.value + body if version is MspVersion.V2 else _wrap_v1(_V2_IN_V1, body, direction)
+    return (
+        b"$X" + direction.value + body if version is MspVersion.V2 else _wrap_v1(_V2_IN_V1, body, direction)
+    )
 
 
 def _wrap_v1(command: int, payload: bytes, direction: MspDirection) -> bytes:

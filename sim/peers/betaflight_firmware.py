@@ -5,6 +5,10 @@ their hash checked, into `.env-betaflight`. They are compiled there once, withou
 so that a firmware with further C sources of ours (an adapter that flies a policy inside it) only needs
 another link: any function that one file of the firmware calls in another can then be wrapped by name.
 Whoever passes such a firmware on is bound by the GPL-3.0.
+
+One thing is always exchanged: the simulator target's clock, which leaps on a busy machine until the
+firmware takes its receiver for lost. The one in `betaflight_clock.c` keeps firmware and plant in step; it
+says why and how.
 """
 
 from __future__ import annotations
@@ -52,6 +56,9 @@ _DEFINES = (
 )
 # Ours is compiled strictly and without -ffast-math, under which a test for NaN means nothing.
 _OURS = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections")
+# The clock, and what it replaces.
+_CLOCK = Path(__file__).with_name("betaflight_clock.c")
+_CLOCK_SYMBOLS = ("udpRecv", "delayMicroseconds_real", "micros", "millis", "getCycleCounter")
 _LINK = ("-Wl,-gc-sections", "-Wl,--no-warn-rwx-segments")
 _LIBRARIES = ("-lm", "-lpthread", "-lrt")
 
@@ -121,17 +128,16 @@ def build_firmware(
         ConfigError: the sources are missing, or something does not compile; it holds the compiler's words.
     """
     sources = firmware_sources(environment)
+    extra_sources = (_CLOCK, *extra_sources)
+    wrap_symbols = (*_CLOCK_SYMBOLS, *wrap_symbols)
     cache = environment / "firmware"
     cache.mkdir(exist_ok=True)
     with _one_at_a_time(cache / "lock"):
         base = _build_base(sources, cache)
-        if not extra_sources and not wrap_symbols:
-            built = base / EXECUTABLE
-        else:
-            key = _digest(extra_sources, wrap_symbols, include_dirs, defines, base)
-            built = cache / key / EXECUTABLE
-            if not built.is_file():
-                _link(sources, base, built, extra_sources, wrap_symbols, include_dirs, defines)
+        key = _digest(extra_sources, wrap_symbols, include_dirs, defines, base)
+        built = cache / key / EXECUTABLE
+        if not built.is_file():
+            _link(sources, base, built, extra_sources, wrap_symbols, include_dirs, defines)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(built, out)
