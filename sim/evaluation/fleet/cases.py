@@ -69,6 +69,8 @@ class Case:
     loops: int = 5
     # How long a hover lasts, seconds.
     hover_s: float = 5.0
+    # Whether a hover is judged by its last second; if not, as a figure eight is.
+    judged_at_end: bool = True
     # Where a hover begins; None: at rest where it should be, the rotors carrying the weight.
     start: StartRules | None = None
     # Whether the controller sees the reference's velocity.

@@ -53,9 +53,9 @@ class SensitivityRow:
 
     # What it is.
     name: str
-    # A figure eight of 5.5 s, three loops.
+    # A figure eight of 5.5 s, two loops.
     figure_eight: Row
-    # A hover of 10 s from rest.
+    # A hover of 12 s from rest.
     hover: Row
 
 
