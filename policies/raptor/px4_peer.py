@@ -18,8 +18,9 @@ from hardware.frames import rotation_matrix
 from hardware.robot import Observation
 from policies.policy import ActContext
 from policies.raptor.policy import PUBLISHED, RaptorOptions, RaptorPolicy
+from sim.peers.policy import MotorObservation
 from sim.peers.px4.__main__ import main as run_vehicle
-from sim.peers.px4.vehicle import STEP_NS, MotorObservation
+from sim.peers.px4.vehicle import STEP_NS
 
 
 class RaptorMotors:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sim.peers.udp import WireVehicle
 from sim.quadrotor.airframes import MOTORS
 from sim.quadrotor.dynamics import QuadrotorState
 
@@ -71,3 +73,53 @@ class FlightRecorder:
     def save(self) -> None:
         """Write the file."""
         self._recorder.trace().save(self._path)
+
+
+class Watched:
+    """A vehicle on a wire that is filmed and recorded at every second step.
+
+    Args:
+        vehicle: the vehicle with its protocol.
+        look: its true state and its motors' set-points.
+        capture: where poses go, or None.
+        recorder: where the flight is kept, or None.
+        data_clock: the ROS clock, nanoseconds.
+    """
+
+    def __init__(
+        self,
+        vehicle: WireVehicle,
+        look: Callable[[], tuple[QuadrotorState, Sequence[float]]],
+        *,
+        capture: MotionCapture | None,
+        recorder: FlightRecorder | None,
+        data_clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Remember whom to watch."""
+        self._vehicle, self._look, self._clock = vehicle, look, data_clock
+        self._capture, self._recorder = capture, recorder
+        self._steps = 0
+
+    def receive(self, datagram: bytes) -> None:
+        """Take in a datagram."""
+        self._vehicle.receive(datagram)
+
+    def step(self) -> None:
+        """Move on by one step, and look at every second."""
+        self._vehicle.step()
+        self._steps += 1
+        if self._steps % 2 or (self._capture is None and self._recorder is None):
+            return
+        stamp_ns = self._clock()
+        state, effort = self._look()
+        if self._capture is not None:
+            self._capture.capture(stamp_ns, state)
+        if self._recorder is not None:
+            self._recorder.capture(stamp_ns, state, effort)
+
+    def close(self) -> None:
+        """Let go of the socket and write the recording."""
+        if self._capture is not None:
+            self._capture.close()
+        if self._recorder is not None:
+            self._recorder.save()

@@ -6,7 +6,7 @@ synchronisation. Run it with `python -m sim.peers.px4`.
 """
 
 from sim.peers.px4.parameters import ParameterStore
-from sim.peers.px4.vehicle import MotorObservation, MotorPolicy, PeerVehicle, Setpoint
+from sim.peers.px4.vehicle import PeerVehicle, Setpoint
 from sim.peers.px4.wire import MavlinkPeer
 
-__all__ = ["MavlinkPeer", "MotorObservation", "MotorPolicy", "ParameterStore", "PeerVehicle", "Setpoint"]
+__all__ = ["MavlinkPeer", "ParameterStore", "PeerVehicle", "Setpoint"]

@@ -7,38 +7,22 @@ import json
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
-from sim.peers.mocap import DEFAULT_PORT, FlightRecorder, MotionCapture
+from sim.peers.mocap import DEFAULT_PORT, FlightRecorder, MotionCapture, Watched
+from sim.peers.policy import MotorPolicy
 from sim.peers.px4.parameters import ParameterStore
-from sim.peers.px4.process import Address, UdpPeer
-from sim.peers.px4.vehicle import MotorPolicy, PeerVehicle
+from sim.peers.px4.vehicle import STEP_NS, PeerVehicle
+from sim.peers.px4.wire import MavlinkPeer
+from sim.peers.udp import UdpPort, address_of
 from sim.quadrotor.airframes import load_airframe
 
 _DEFAULT_TO = "127.0.0.1:14540"
 _DEFAULT_AIRFRAME = "x500_sim"
-
-
-def address_of(text: str) -> Address:
-    """Read HOST:PORT.
-
-    Raises:
-        ConfigError: the text is none.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(
-            f"{text!r} is no address",
-            where="PX4-like vehicle",
-            expected="HOST:PORT",
-            mend="write it as 127.0.0.1:14540",
-        )
-    return host, int(port)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,44 +98,31 @@ def main(arguments: Sequence[str] | None = None, *, motor_policy: MotorPolicy | 
             parameters=_parameters(card, options.set),
             motor_policy=motor_policy,
         )
-        recorder = None
-        if options.trace is not None:
-            recorder = FlightRecorder(options.trace, robot="px4" if card is None else card.name)
-        port = DEFAULT_PORT if card is None else int(card.parameters.get("mocap_port", DEFAULT_PORT))
-        capture = MotionCapture(port) if card is not None else None
-        peer = UdpPeer(
-            vehicle,
-            send_to=[address_of(text) for text in send_to],
-            bind=address_of(options.bind),
-            watch=_watch(capture, recorder),
+        port = UdpPort(address_of(options.bind), send_to=[address_of(text) for text in send_to])
+        watched = Watched(
+            MavlinkPeer(vehicle, port.send),
+            lambda: (vehicle.body.state, vehicle.effort),
+            capture=_capture(card),
+            recorder=_recorder(options.trace, card),
         )
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write("ready " + json.dumps({"port": peer.port, "to": send_to}) + "\n")
+    sys.stdout.write("ready " + json.dumps({"port": port.port, "to": send_to}) + "\n")
     sys.stdout.flush()
-    peer.run(stop.is_set)
-    if capture is not None:
-        capture.close()
-    if recorder is not None:
-        recorder.save()
+    port.run(watched, step_ns=STEP_NS, is_over=stop.is_set)
+    watched.close()
     return 0
 
 
-def _watch(
-    capture: MotionCapture | None, recorder: FlightRecorder | None
-) -> Callable[[PeerVehicle], None] | None:
-    if capture is None and recorder is None:
+def _capture(card: RobotCard | None) -> MotionCapture | None:
+    if card is None:
         return None
+    return MotionCapture(int(card.parameters.get("mocap_port", DEFAULT_PORT)))
 
-    def watch(vehicle: PeerVehicle) -> None:
-        stamp_ns = time.time_ns()
-        if capture is not None:
-            capture.capture(stamp_ns, vehicle.body.state)
-        if recorder is not None:
-            recorder.capture(stamp_ns, vehicle.body.state, vehicle.effort)
 
-    return watch
+def _recorder(path: Path | None, card: RobotCard | None) -> FlightRecorder | None:
+    return None if path is None else FlightRecorder(path, robot="px4" if card is None else card.name)
 
 
 if __name__ == "__main__":

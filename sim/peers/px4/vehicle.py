@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from hardware.drones.px4_modes import Mode
 from sim.peers.body import FlyingBody
 from sim.peers.cascade import NAN, UNSET, Cascade, CascadeGains, Target
 from sim.peers.estimator import Estimate, Estimator, EstimatorSettings
+from sim.peers.policy import MotorObservation, MotorPolicy
 from sim.peers.px4.commander import Commander
 from sim.peers.px4.parameters import ParameterStore
 from sim.quadrotor.airframes import Airframe
@@ -36,33 +36,6 @@ class Setpoint:
     rates: tuple[float, ...] | None = None
     # Normalised collective thrust, 0 to 1, with an attitude or rates.
     thrust: float = 0.0
-
-
-@dataclass(frozen=True)
-class MotorObservation:
-    """What PX4's RAPTOR mode hands to its policy; the world is north-west-up, the body FLU."""
-
-    # Metres, quaternion (w, x, y, z), m/s in the world, rad/s in the body.
-    position: FloatArray
-    orientation: FloatArray
-    linear_velocity: FloatArray
-    angular_velocity: FloatArray
-    # Where to be and how fast, and the heading from north, counter-clockwise.
-    reference_position: FloatArray
-    reference_velocity: FloatArray
-    reference_yaw: float
-    # Time since boot, nanoseconds.
-    stamp_ns: int
-
-
-class MotorPolicy(Protocol):
-    """A policy that drives the motors; `policies.raptor` has one."""
-
-    def reset(self) -> None:
-        """Begin anew: the mode was entered."""
-
-    def efforts(self, observation: MotorObservation) -> Sequence[float]:
-        """Four efforts, 0 to 1, in the order of `sim.quadrotor.MOTORS`."""
 
 
 class PeerVehicle:
