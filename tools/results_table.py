@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "loop.json": "reflexarc bench loop",
     "faults.json": "reflexarc bench faults",
     "raptor.json": "reflexarc bench raptor",
+    "quadrotor.json": "reflexarc bench quadrotor",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
 }
 
@@ -123,6 +124,12 @@ def _raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"one RAPTOR step, {back_end}", f"{ratio:.2f} × {beside}"
 
 
+def _quadrotor_rates(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, ratio in d["ratios"].items():
+        beside, _, contender = name.partition(", ")
+        yield f"vehicle steps a second on one thread, {contender}", f"{ratio:.2f} × {beside}"
+
+
 def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     steps = f"{d['steps']:,} environment steps"
     yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
@@ -150,6 +157,7 @@ _READERS = {
     "loop": _loop,
     "faults": _faults,
     "raptor": _raptor,
+    "quadrotor": _quadrotor_rates,
     "raptor_teachers": _raptor_teachers,
 }
 

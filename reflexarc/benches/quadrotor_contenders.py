@@ -23,8 +23,8 @@ import numpy as np
 from hardware.errors import ConfigError
 from reflexarc.benches.l2f import MEND, l2f_is_there, l2f_steps_per_s
 
-L2F = "l2f, one thread"
-OURS = "ours, one thread"
+L2F = "l2f"
+OURS = "ours"
 AUTHORS = "foundation_policy"
 # Processor time: a thread that waits for a core loses none.
 _CPU = time.process_time

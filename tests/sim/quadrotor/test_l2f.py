@@ -1,7 +1,7 @@
 """Protects parity with the RAPTOR authors' simulator: single steps on all nine named airframes.
 
-The file of transitions was written by `tools/l2f_transitions.py`. Differences are absolute, in the states' own
-units, not scaled: 1e-4 was asked for; what is held is 1e-5, where float32 leaves 2e-6 (rates of 15 rad/s).
+The file of transitions was written by `tools/l2f_transitions.py`. Differences are absolute, in the states'
+own units, not scaled: 1e-4 was asked for; held is 1e-5, where float32 leaves 2e-6 (rates of 15 rad/s).
 """
 
 import sys
