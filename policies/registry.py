@@ -16,6 +16,7 @@ from policies.policy import Policy
 # `load(folder, options)`, which checks the weights against the card.
 METHODS: dict[str, tuple[str, str, str]] = {
     "raptor": ("policies.raptor.policy", "RaptorPolicy", "RaptorOptions"),
+    "tracking": ("policies.tracking.policy", "TrackingPolicy", "TrackingOptions"),
     "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
     "reference": ("policies.reference.policy", "ReferencePolicy", "ReferenceOptions"),
 }

@@ -283,12 +283,16 @@ def _compare(
     if failsafe != _failsafe(wanted, failsafe):
         settings = wanted.failsafe
         wrong(
-            f"a failsafe that waits {failsafe.delay_s} s, then does procedure {failsafe.procedure}",
-            f"{settings.delay_s} s, then {_PROCEDURES.index(settings.procedure)} ({settings.procedure.value})",
+            f"a failsafe that waits {failsafe.delay_s} s, then does {_procedure_word(failsafe.procedure)}",
+            f"{settings.delay_s} s, then {settings.procedure.value}",
             line="; ".join(lines[1:5]),
             by_msp=True,
         )
     return findings, writable
+
+
+def _procedure_word(number: int) -> str:
+    return _PROCEDURES[number].value if number < len(_PROCEDURES) else f"procedure {number}"
 
 
 def _is_on(r: ModeRange, ours: set[int]) -> bool:

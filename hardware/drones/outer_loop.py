@@ -10,6 +10,7 @@ the vehicle. World east-north-up, body forward-left-up. Pure: no clock, no threa
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ class OuterLoopSettings:
                 raise _wrong(f"{name} is {value}", "a positive number", f"correct {name}")
         if not self.min_thrust < 1.0 < self.max_thrust or not self.max_tilt_rad < math.pi / 2:
             raise _wrong(
-                f"thrust from {self.min_thrust} to {self.max_thrust} weights, tilt to {self.max_tilt_rad} rad",
+                f"thrust {self.min_thrust} to {self.max_thrust} weights, tilt to {self.max_tilt_rad} rad",
                 "bounds around 1, and a tilt below a quarter turn",
                 "correct the bounds",
             )
@@ -112,9 +113,30 @@ class OuterLoop:
 
     def reset(self) -> None:
         """Forget what lasted: for a new flight, or after somebody else flew."""
-        self._integral = np.zeros(3)
+        self._integral: FloatArray = np.zeros(3)
         self._velocity: FloatArray | None = None
-        self._acceleration = np.zeros(3)
+        self._acceleration: FloatArray = np.zeros(3)
+
+    @property
+    def memory(self) -> dict[str, FloatArray]:
+        """A copy of what lasts from step to step.
+
+        `integral` and `acceleration` (m/s^2), the last reference `velocity` (m/s), each of shape (3,), and
+        `seen`, shape (1,): 1 where that velocity is one.
+        """
+        return {
+            "integral": self._integral.copy(),
+            "acceleration": self._acceleration.copy(),
+            "velocity": np.zeros(3) if self._velocity is None else self._velocity.copy(),
+            "seen": np.array([0.0 if self._velocity is None else 1.0]),
+        }
+
+    def recall(self, memory: Mapping[str, FloatArray]) -> None:
+        """Take back what `memory` gave."""
+        self._integral = np.array(memory["integral"], dtype=np.float64)
+        self._acceleration = np.array(memory["acceleration"], dtype=np.float64)
+        seen = float(memory["seen"][0]) > 0.5
+        self._velocity = np.array(memory["velocity"], dtype=np.float64) if seen else None
 
     def update(
         self,

@@ -145,9 +145,9 @@ class OnboardStatus:
 class ClockEstimate:
     """The other end's microsecond clock, from round trips.
 
-    Every round trip bounds the offset from both sides; the shortest of the last ones bounds it best. A clock that
-    falls behind (a simulation on a busy machine) is followed at once: it cannot show more than the newest answer
-    allows.
+    Every round trip bounds the offset from both sides; the shortest of the last ones bounds it best. A
+    clock that falls behind (a simulation on a busy machine) is followed at once: it cannot show more than
+    the newest answer allows.
     """
 
     def __init__(self) -> None:
