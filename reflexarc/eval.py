@@ -106,6 +106,36 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details="Lockstep in one process, through the command gate: the same seeds give the same result.",
     ),
+    "betaflight": Command(
+        summary="Fly the real Betaflight firmware over ROS 2: by rates, and by RAPTOR inside it.",
+        config="reflexarc.flights.evaluate:VehicleEval",
+        run="reflexarc.flights.evaluate:evaluate_betaflight",
+        examples=(
+            Example(
+                "reflexarc eval betaflight", "arm, take off, hover 20 s, figure eight, land, disarm, twice"
+            ),
+            Example(
+                "reflexarc eval betaflight --report flights --policy raptor/published",
+                "with films and plots, and another policy inside the firmware",
+            ),
+            Example(
+                "reflexarc eval betaflight --ways companion --hover-s 5 --loops 1 --json",
+                "a short flight, for a script",
+            ),
+        ),
+        details="In real time, against the simulated world's true states. Needs the side environment of the"
+        " firmware: make env NAME=betaflight.",
+    ),
+    "px4": Command(
+        summary="Fly a PX4-like vehicle over ROS 2 and MAVLink: by its own controllers, and RAPTOR onboard.",
+        config="reflexarc.flights.evaluate:VehicleEval",
+        run="reflexarc.flights.evaluate:evaluate_px4",
+        examples=(
+            Example("reflexarc eval px4", "arm, take off, hover 20 s, figure eight, land, disarm, twice"),
+            Example("reflexarc eval px4 --ways offboard --hover-s 5 --loops 1 --json", "a short flight"),
+        ),
+        details="In real time, against the simulated world's true states.",
+    ),
 }
 
 

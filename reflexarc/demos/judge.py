@@ -15,15 +15,13 @@ from reflexarc.demos.metrics import (
     make_flight,
     percentiles,
 )
+from reflexarc.demos.pilots import PILOT, TOLERANCE, Pilot
 from reflexarc.demos.plan import Segment
 from reflexarc.demos.records import ArmRecord, FlightRecord
 from reflexarc.demos.stage import Check
 from sim.evaluation.statistics import Interval, wilson
 
 HOVER_LIMIT_M = 0.05
-# What the same airframe does under the same policy in the simulator of RAPTOR's authors (l2f), metres.
-HOVER_REFERENCE_M, SLOW_REFERENCE_M, FAST_REFERENCE_M = 0.022, 0.063, 0.169
-TOLERANCE = 0.15
 # Without gated commands for this long the vehicle would have acted alone: robot_timeout_s of its card.
 REACTION_LIMIT_MS = 200.0
 GUST_SETTLE_LIMIT_S, RECOVERY_LIMIT_S = 3.0, 30.0
@@ -67,8 +65,16 @@ def flight_figures(record: FlightRecord) -> FlightFigures:
     )
 
 
-def judge_flight(figures: FlightFigures) -> tuple[Check, ...]:
-    """Hold a flight against what it must reach."""
+def judge_flight(figures: FlightFigures, pilot: Pilot = PILOT) -> tuple[Check, ...]:
+    """Hold a flight against what it must reach.
+
+    Args:
+        figures: of the flight.
+        pilot: who flew it.
+
+    Returns:
+        The figures with their bounds.
+    """
     gust = figures.gust
     return (
         Check(
@@ -76,23 +82,21 @@ def judge_flight(figures: FlightFigures) -> tuple[Check, ...]:
             figures.hover_error_m,
             "m",
             at_most=HOVER_LIMIT_M,
-            reference=HOVER_REFERENCE_M,
+            reference=pilot.hover_m,
         ),
-        Check(
-            "Figure eight of 10 s, RMSE",
-            figures.figure_eight_10s_rmse_m,
-            "m",
-            at_least=(1 - TOLERANCE) * SLOW_REFERENCE_M,
-            at_most=(1 + TOLERANCE) * SLOW_REFERENCE_M,
-            reference=SLOW_REFERENCE_M,
-        ),
-        Check(
-            "Figure eight of 5.5 s, RMSE",
-            figures.figure_eight_5_5s_rmse_m,
-            "m",
-            at_least=(1 - TOLERANCE) * FAST_REFERENCE_M,
-            at_most=(1 + TOLERANCE) * FAST_REFERENCE_M,
-            reference=FAST_REFERENCE_M,
+        *(
+            Check(
+                f"Figure eight of {period} s, RMSE",
+                rmse_m,
+                "m",
+                at_least=(1 - TOLERANCE) * reference_m if pilot.is_reproduction else None,
+                at_most=(1 + TOLERANCE) * reference_m,
+                reference=reference_m,
+            )
+            for period, rmse_m, reference_m in (
+                ("10", figures.figure_eight_10s_rmse_m, pilot.slow_m),
+                ("5.5", figures.figure_eight_5_5s_rmse_m, pilot.fast_m),
+            )
         ),
         Check(
             "Back within 10 cm after the gust",

@@ -20,7 +20,7 @@ from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec, SafeStop
 from reflexarc_ros.messages import ObservationTopic
 from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from hardware.command import FloatArray
 from hardware.robot import RobotCard
@@ -68,12 +68,15 @@ class Observer:
         card: the robot.
         namespace: of the system.
         domain_id: the ROS domain.
+        interface: which one is commanded; None: the card's first.
     """
 
-    def __init__(self, card: RobotCard, *, namespace: str, domain_id: int) -> None:
+    def __init__(
+        self, card: RobotCard, *, namespace: str, domain_id: int, interface: str | None = None
+    ) -> None:
         """Prepare; nothing is heard before the block begins."""
         self._card, self._namespace, self._domain_id = card, namespace.strip("/"), domain_id
-        spec = next(iter(card.commands.values()))
+        spec = next(iter(card.commands.values())) if interface is None else card.commands[interface]
         self._codec = ChunkCodec(spec.kind, spec.names)
         self._topic = ObservationTopic(card, pacing_topic(card))
         self.latest: Sighting | None = None
@@ -153,25 +156,29 @@ class Observer:
             every()
         return True
 
-    def ask(self, service: str, *, timeout_s: float) -> Trigger.Response | None:
-        """Call a Trigger service of the system.
+    def ask(
+        self, service: str, *, timeout_s: float, on: bool | None = None
+    ) -> Trigger.Response | SetBool.Response | None:
+        """Call a Trigger or SetBool service of the system.
 
         Args:
             service: its name relative to the namespace.
             timeout_s: how long to wait for the service and its answer.
+            on: what a SetBool service is asked for; None: it is a Trigger.
 
         Returns:
             The answer, or None in case of silence.
         """
         client = self._clients.get(service)
         if client is None:
-            client = self._clients[service] = self._node.create_client(Trigger, service)
+            kind = Trigger if on is None else SetBool
+            client = self._clients[service] = self._node.create_client(kind, service)
         deadline_s = time.monotonic() + timeout_s
         while not client.service_is_ready():
             if time.monotonic() >= deadline_s:
                 return None
             self.spin_once()
-        future = client.call_async(Trigger.Request())
+        future = client.call_async(Trigger.Request() if on is None else SetBool.Request(data=on))
         while not future.done():
             if time.monotonic() >= deadline_s:
                 return None

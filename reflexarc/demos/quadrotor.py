@@ -16,6 +16,7 @@ from hardware.command import FloatArray
 from hardware.reference import make_program
 from reflexarc.demos.metrics import LIFTED_M, RECOVERED_FOR_S, RECOVERED_M
 from reflexarc.demos.observer import Observer, gate_counts
+from reflexarc.demos.pilots import PILOT
 from reflexarc.demos.plan import AIRFRAME, FlightPlan
 from reflexarc.demos.progress import Display
 from reflexarc.demos.records import FlightRecord, GateCounts, Timing
@@ -96,6 +97,7 @@ def fly(
 def system_arguments(plan: FlightPlan, trace_path: Path, *, view: bool) -> dict[str, str]:
     """The arguments of the system `quadrotor` for a plan."""
     return {
+        "policy": PILOT.policy,
         "airframe": AIRFRAME,
         "program": "; ".join(plan.program),
         "height": f"{plan.height_m:g}",

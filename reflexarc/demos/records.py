@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardware.reference import Trajectory
-from reflexarc.demos.plan import GUST_DURATION_S, ArmPlan, FlightPlan
+from reflexarc.demos.plan import AIRFRAME, GUST_DURATION_S, ArmPlan, FlightPlan
 from sim.twin.trace import Trace
 
 SUCCESS_EVENT = "success"
@@ -89,11 +89,14 @@ class FlightRecord:
     estop_s: float | None = None
     # Wall time of the stage, seconds.
     wall_s: float = 0.0
+    # What flew, and what its landing is called.
+    airframe: str = AIRFRAME
+    landing_title: str = "Emergency stop: landing"
 
     def title_at(self, time_s: float) -> str:
         """What happens at a time since the reference began, for people."""
         if self.estop_s is not None and time_s >= self.estop_s:
-            return "Emergency stop: landing"
+            return self.landing_title
         if time_s >= self.kill_s + self.commands_back_s:
             return "Recovery"
         return "Policy killed" if time_s >= self.kill_s else self.plan.at(time_s).title

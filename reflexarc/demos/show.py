@@ -22,7 +22,7 @@ from reflexarc.demos.progress import Display
 from reflexarc.demos.stage import StageError
 from reflexarc.demos.summary import Outcome, Run, now_iso, summarise
 from reflexarc.report import build
-from reflexarc.report.page import Media, bounds_text, figure_text
+from reflexarc.report.pieces import Media, bounds_text, figure_text
 from sim.worlds.render import choose_backend
 
 if TYPE_CHECKING:

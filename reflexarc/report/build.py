@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from reflexarc.demos.summary import Run
 from reflexarc.output import to_json
-from reflexarc.report.page import Media, make_page
+from reflexarc.report.page import make_page
+from reflexarc.report.pieces import Media
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,6 @@ import numpy as np
 from hardware.command import FloatArray
 from reflexarc.demos.metrics import make_flight, safe_stretches
 from reflexarc.demos.plan import (
-    AIRFRAME,
     FAST_PERIOD_S,
     GUST_FORCE_N,
     RAMP_S,
@@ -91,7 +90,7 @@ class _Scene:
     """The world at one row of the trace after the other."""
 
     def __init__(self, record: FlightRecord) -> None:
-        airframe = load_airframe(AIRFRAME)
+        airframe = load_airframe(record.airframe)
         self.model = quadrotor_model(airframe)
         self.model.vis.quality.numslices, self.model.vis.quality.numstacks = _SLICES, _STACKS
         self.data = mujoco.MjData(self.model)

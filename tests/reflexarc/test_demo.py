@@ -43,7 +43,7 @@ from reflexarc.demos.metrics import (
 from reflexarc.demos.plan import GUST_DURATION_S, Segment, plan_arm, plan_flight
 from reflexarc.demos.records import Timing
 from reflexarc.demos.stage import Check, StageError, StageLog
-from reflexarc.report.page import bounds_text, figure_text
+from reflexarc.report.pieces import bounds_text, figure_text
 
 # --- plans --------------------------------------------------------------------------------------
 

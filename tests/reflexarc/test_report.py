@@ -15,7 +15,8 @@ from reflexarc.demos.records import GateCounts
 from reflexarc.demos.summary import Outcome, Run, now_iso, summarise
 from reflexarc.output import to_json
 from reflexarc.report import build
-from reflexarc.report.page import Media, make_page
+from reflexarc.report.page import make_page
+from reflexarc.report.pieces import Media
 from reflexarc.report.style import inline_svg
 from reflexarc.report.video import HEIGHT, RATE_HZ, WIDTH, Label, Mp4Writer, write_labels
 
