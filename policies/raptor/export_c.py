@@ -113,9 +113,17 @@ def export_c(policy: Path | str, out: Path | str) -> dict[str, Path]:
         the weights, where the folder has one.
 
     Raises:
-        ConfigError: the folder is not a sound RAPTOR policy.
+        ConfigError: the folder is not a sound RAPTOR policy, or its layers have an odd size.
     """
     folder, out = read_policy(policy), Path(out)
+    sizes = (len(folder.weights.encoder_bias), folder.weights.hidden_size)
+    if sizes[0] % 4 or sizes[1] % 4:
+        raise ConfigError(
+            f"the policy has layers of {sizes[0]} and {sizes[1]}",
+            where=f"policy {folder.card.name!r}",
+            expected="multiples of 4, because the C code computes four rows at a time",
+            mend="train a network of such a size",
+        )
     sections = _sections(folder)
     out.mkdir(parents=True, exist_ok=True)
     written = {}
