@@ -13,19 +13,18 @@ Start = Literal["paper", "code"]
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Everything that decides what a training run of teachers gives. Defaults: RAPTOR's published ones.
+    """Everything that decides what a training run of teachers gives.
 
-    Count, steps and critic width are those of the small recipe; the full one trains 1,000 teachers for
-    1,000,000 steps with critics of width 256.
+    The defaults are the small recipe, for a CPU; where RAPTOR's published settings differ, they are named.
     """
 
     # The folder to write: the bank of teachers, learning curves and, until a group is done, its checkpoint.
     out: str
-    # How many teachers, one for each of the first airframes that the seed draws.
+    # How many teachers, one for each of the first airframes that the seed draws; published: 1000.
     count: int = 16
     # Number of the first airframe: another machine can train the next ones.
     first: int = 0
-    # Environment steps of every teacher.
+    # Environment steps of every teacher; published: 1000000.
     steps: int = 100_000
     # Seed of the airframes and of the training.
     seed: int = 0
@@ -41,15 +40,15 @@ class TeacherConfig:
     ray: str = ""
     # Tilt of the vehicle at the start of an episode: `paper` up to 90 degrees, `code` up to 1 rad.
     start: Start = "paper"
-    # Simulated vehicles of a teacher. Several make experience cheaper and less correlated.
-    environments: int = 1
+    # Simulated vehicles of a teacher; several make experience cheaper. Published: 1.
+    environments: int = 4
     # Environment steps of a teacher to one update of its networks.
     steps_per_update: int = 1
-    # Environment steps before the first update.
-    warm_up: int = 10_000
+    # Environment steps before the first update; published: 10000.
+    warm_up: int = 2_000
     # Transitions a teacher remembers; 0: all of them. Each takes 232 bytes.
     replay: int = 0
-    # Width of both hidden layers of an actor; the small recipe keeps the published one.
+    # Width of both hidden layers of an actor.
     actor_hidden: int = 64
     # Width of both hidden layers of a critic; published: 256.
     critic_hidden: int = 64
@@ -59,18 +58,21 @@ class TeacherConfig:
     discount: float = 0.99
     # How much of the target critics stays at every update.
     polyak: float = 0.995
-    # Learning rate of the actors.
-    actor_rate: float = 3e-4
-    # Learning rate of the critics.
-    critic_rate: float = 3e-4
+    # Learning rate of the actors; published: 3e-4.
+    actor_rate: float = 1e-3
+    # Learning rate of the critics; published: 3e-4.
+    critic_rate: float = 1e-3
     # Learning rate of the temperatures.
     temperature_rate: float = 1e-4
-    # Temperature at the start.
-    temperature: float = 0.5
+    # Temperature at the start; published: 0.5.
+    temperature: float = 0.1
     # Entropy that the temperature is steered to, nats.
     target_entropy: float = -2.0
     # Actor and temperature learn at every so manyth update of the critics.
     actor_every: int = 2
+    # How much of the averaged actor stays when the actor learns. The averaged one is evaluated, kept and
+    # taught from, the other one explores. 0: one and the same, as published.
+    actor_average: float = 0.9998
     # Environment steps between two evaluations, the points of the learning curve.
     evaluate_every: int = 10_000
     # Episodes of an evaluation, each up to 5 s long.
@@ -92,10 +94,10 @@ class TeacherConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise _wrong(name, getattr(self, name), "a positive number")
-        for name in ("first", "seed", "max_minutes", "warm_up", "replay", "polyak"):
+        for name in ("first", "seed", "max_minutes", "warm_up", "replay", "polyak", "actor_average"):
             if not getattr(self, name) >= 0:
                 raise _wrong(name, getattr(self, name), "zero or a positive number")
-        for name in ("discount", "polyak"):
+        for name in ("discount", "polyak", "actor_average"):
             if not getattr(self, name) < 1.0:
                 raise _wrong(name, getattr(self, name), "a number below 1")
         for name in ("steps", "evaluate_every"):

@@ -22,7 +22,7 @@ from policies.raptor.network import ACTION_SIZE
 from policies.raptor.training.teachers.bank import PRIVILEGED_SIZE
 from policies.raptor.training.teachers.config import TeacherConfig
 from policies.raptor.training.teachers.replay import Replay, Transitions
-from policies.raptor.training.teachers.sac import Sac
+from policies.raptor.training.teachers.sac import Sac, actions_of, make_actors
 from sim.quadrotor.fleet import CODE, PAPER, QuadrotorFleet, TerminationRules
 from sim.quadrotor.fleet_airframes import AirframeBatch
 from sim.quadrotor.perturbations import Perturbations
@@ -194,17 +194,8 @@ class Group:
         Returns:
             Mean return of every teacher, (T,): what the acceptance gate judges.
         """
-        current = self.sac.actor.parameters.clone()
-        self.sac.actor.parameters.copy_(self.best)
-        fleet = make_fleet(
-            *(self.airframes, self.config),
-            each=self.config.episodes,
-            seed=(self.config.seed, self.first, _ACCEPTANCE),
-        )
         with torch.no_grad(), np.errstate(invalid="ignore"):
-            returns, _, _ = evaluate(self._deterministic, fleet, self.count, device=self.device)
-        self.sac.actor.parameters.copy_(current)
-        return returns
+            return self._judge(self.best, _ACCEPTANCE)[0]
 
     def _fly(self, steps: int) -> None:
         config, count, each = self.config, self.count, self.config.environments
@@ -217,7 +208,7 @@ class Group:
 
         observation = _observe(fleet, count, self.device)
         for _ in range(steps // each):
-            action = self.sac.act(observation, normal(count, each, ACTION_SIZE))
+            action = self.sac.explore(observation, normal(count, each, ACTION_SIZE))
             fleet.step(_to_host(action))
             following = _observe(fleet, count, self.device)
             self.replay.add(
@@ -250,18 +241,22 @@ class Group:
                 expected="finite weights",
                 mend="lower the learning rates",
             )
-        seed = (self.config.seed, self.first, _EVALUATION)
-        fleet = make_fleet(self.airframes, self.config, each=self.config.episodes, seed=seed)
-        found = evaluate(self._deterministic, fleet, self.count, device=self.device)
+        found = self._judge(self.sac.average, _EVALUATION)
         better = found[0] > self.best_returns
         rows = torch.from_numpy(better).to(self.device)
-        self.best[rows] = self.sac.actor.parameters[rows]
+        self.best[rows] = self.sac.average[rows]
         self.best_returns = np.where(better, found[0], self.best_returns)
         self.best_steps = np.where(better, self.step, self.best_steps)
         return found
 
-    def _deterministic(self, privileged: Tensor) -> Tensor:
-        return self.sac.act(privileged, None)
+    def _judge(
+        self, parameters: Tensor, purpose: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        actors = make_actors(self.count, self.config.actor_hidden, self.device, torch.Generator())
+        actors.parameters.copy_(parameters)
+        seed = (self.config.seed, self.first, purpose)
+        fleet = make_fleet(self.airframes, self.config, each=self.config.episodes, seed=seed)
+        return evaluate(actions_of(actors), fleet, self.count, device=self.device)
 
 
 def _observe(fleet: QuadrotorFleet, count: int, device: torch.device) -> Tensor:

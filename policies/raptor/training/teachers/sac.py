@@ -9,7 +9,7 @@ share nothing but the matrix products.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class Sac:
         self.count, self.config = count, config
         generator = torch.Generator().manual_seed(seed)
         self.actor = make_actors(count, config.actor_hidden, torch.device(device), generator)
+        # What is evaluated and kept: the actors' parameters, averaged over their latest updates.
+        self.average = self.actor.parameters.clone()
         # Critics 0 to T-1 are the first of the twins, T to 2T-1 the second.
         critic_inputs = PRIVILEGED_SIZE + ACTION_SIZE
         self.critic, self.target = (
@@ -67,12 +69,12 @@ class Sac:
         self._to_values = empty((2 * count, batch, 1))
         self._to_policy = empty((count, batch, 2 * ACTION_SIZE))
 
-    def act(self, privileged: Tensor, noise: Tensor | None) -> Tensor:
-        """Choose actions.
+    def explore(self, privileged: Tensor, noise: Tensor) -> Tensor:
+        """Draw actions from the policies.
 
         Args:
             privileged: (T, B, 26).
-            noise: standard normal, (T, B, 4), for exploration; None for the deterministic action.
+            noise: standard normal, (T, B, 4).
 
         Returns:
             (T, B, 4), in [-1, 1].
@@ -83,11 +85,8 @@ class Sac:
         policy = self._behaviour[batch]
         policy.input.copy_(privileged)
         output = policy.forward()
-        mean = output[..., :ACTION_SIZE]
-        if noise is None:
-            return mean.tanh()
         spread = output[..., ACTION_SIZE:].clamp(_LOG_STD_MIN, _LOG_STD_MAX).exp_()
-        return spread.mul_(noise).add_(mean).tanh_()
+        return spread.mul_(noise).add_(output[..., :ACTION_SIZE]).tanh_()
 
     def update(self, batch: Transitions, noise: Tensor) -> None:
         """Learn from one batch a teacher.
@@ -167,6 +166,7 @@ class Sac:
         """Name everything that a learner is made of, optimisers included; the tensors are not copies."""
         found = {
             "actor": self.actor.parameters,
+            "average": self.average,
             "critic": self.critic.parameters,
             "target": self.target.parameters,
             "log_temperature": self.log_temperature,
@@ -197,6 +197,10 @@ class Sac:
         self.actor_gradient(observation, noise)
         self._optimizers["actor"].step()
         self._optimizers["temperature"].step()
+        # While there are few updates, a few of them are averaged: the first weights are soon forgotten.
+        done = self._optimizers["actor"].steps
+        decay = min(self.config.actor_average, (1.0 + done) / (10.0 + done))
+        self.average.lerp_(self.actor.parameters, 1.0 - decay)
 
 
 def make_actors(count: int, hidden: int, device: torch.device, generator: torch.Generator) -> StackedMlp:
@@ -212,6 +216,27 @@ def make_actors(count: int, hidden: int, device: torch.device, generator: torch.
         The networks.
     """
     return StackedMlp(count, PRIVILEGED_SIZE, hidden, 2 * ACTION_SIZE, device=device, generator=generator)
+
+
+def actions_of(actors: StackedMlp) -> Callable[[Tensor], Tensor]:
+    """Fly actors as they will teach: without noise.
+
+    Args:
+        actors: T networks.
+
+    Returns:
+        From privileged observations, (T, B, 26), to actions, (T, B, 4), in (-1, 1).
+    """
+    passes: dict[int, Pass] = {}
+
+    def act(privileged: Tensor) -> Tensor:
+        batch = privileged.shape[1]
+        if batch not in passes:
+            passes[batch] = actors.pass_for(batch)
+        passes[batch].input.copy_(privileged)
+        return passes[batch].forward()[..., :ACTION_SIZE].tanh()
+
+    return act
 
 
 def _fill(values: Pass, observation: Tensor, action: Tensor) -> Pass:

@@ -26,6 +26,7 @@ def small() -> Callable[..., TeacherConfig]:
             "batch_size": 16,
             "actor_hidden": 8,
             "critic_hidden": 16,
+            "environments": 2,
             "minimum_return": -1_000.0,
         }
         return TeacherConfig(out=str(out), **(settings | changes))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from policies.raptor.training.teachers.replay import Replay, Transitions
-from policies.raptor.training.teachers.sac import Sac
+from policies.raptor.training.teachers.sac import Sac, actions_of
 from policies.raptor.training.teachers.stacked import StackedMlp, multiply
 
 T, B = 3, 16
@@ -115,7 +115,7 @@ def test_actor_and_temperature_descend_their_losses(sac):
 
 def test_the_optimiser_is_torchs_adam(sac):
     reference = torch.nn.Parameter(sac.critic.parameters.clone())
-    adam = torch.optim.Adam([reference], lr=3e-4, eps=1e-7)
+    adam = torch.optim.Adam([reference], lr=1e-3, eps=1e-7)
     for step in range(5):
         sac.critic_gradient(transitions(step), draw(step, T, B, 4))
         reference.grad = sac.critic.gradient.clone()
@@ -148,12 +148,28 @@ def _row(tensor: Tensor, t: int) -> Tensor:
     return tensor[t::T] if len(tensor) == 2 * T else tensor[t : t + 1]
 
 
-def test_exploration_follows_its_noise_and_the_deterministic_action_has_none(sac):
+def test_exploration_follows_its_noise_and_what_teaches_has_none(sac):
     seen, noise = draw(0, T, B, 26), draw(1, T, B, 4)
-    calm = sac.act(seen, None)
-    torch.testing.assert_close(sac.act(seen, torch.zeros(T, B, 4)), calm)
-    assert (sac.act(seen, noise) != calm).any()
-    assert sac.act(seen, noise).abs().max() <= 1.0
+    calm = actions_of(sac.actor)(seen)
+    torch.testing.assert_close(sac.explore(seen, torch.zeros(T, B, 4)), calm)
+    assert (sac.explore(seen, noise) != calm).any()
+    assert sac.explore(seen, noise).abs().max() <= 1.0
+
+
+def test_what_is_kept_is_an_average_that_forgets_its_beginning(small):
+    sac = Sac(T, small(batch_size=B, actor_every=1, actor_average=0.9), device="cpu", seed=3)
+    average, weights = sac.average.clone(), []
+    for step in range(120):
+        sac.update(transitions(step), draw(step, 2, T, B, 4))
+        weights.append(min(0.9, (2.0 + step) / (11.0 + step)))
+        average = weights[-1] * average + (1.0 - weights[-1]) * sac.actor.parameters
+    torch.testing.assert_close(sac.average, average)
+    assert weights[0] == 2.0 / 11.0
+    assert weights[-1] == 0.9
+    plain = Sac(T, small(batch_size=B, actor_average=0.0), device="cpu", seed=3)
+    for step in range(2):
+        plain.update(transitions(step), draw(step, 2, T, B, 4))
+    assert torch.equal(plain.average, plain.actor.parameters)
 
 
 def test_a_replay_buffer_forgets_the_oldest_and_gives_each_teacher_its_own():
