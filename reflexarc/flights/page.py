@@ -87,7 +87,7 @@ def write_report(
 def _draw(name: str, flight: VehicleFlight, folder: Path) -> Media:
     record = flight.record
     figures = {
-        "timeline": flight_plots.timeline(record),
+        "timeline": flight_plots.timeline(record, motors_title="Motor commands of the firmware"),
         "top_views": flight_plots.top_views(record),
         "latency": flight_plots.latency_histogram(record),
     }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+GATED_MOTORS = "Motor commands that the gate let through"
 # Every how many rows of the trace (100 a second) a line gets a point.
 _STRIDE = 4
 _SHORT_TITLES = {
@@ -47,15 +48,15 @@ _SHORT_TITLES = {
 }
 
 
-def timeline(record: FlightRecord) -> Figure:
+def timeline(record: FlightRecord, *, motors_title: str = GATED_MOTORS) -> Figure:
     """Error, height and motor commands over the whole flight, with its phases, the gust and the fault."""
     flight = make_flight(record.trace, record.trajectory, start_ns=record.start_ns)
     figure, (error, height, motors) = new_figure(
         height_in=6.4, rows=3, sharex=True, gridspec_kw={"height_ratios": (1.25, 1.0, 1.1)}
     )
     time_s = flight.time_s[::_STRIDE]
-    # A landing vehicle does not follow the reference any more.
-    follows = flight.time_s < (np.inf if record.estop_s is None else record.estop_s)
+    # A vehicle that climbs by itself does not follow the reference yet, and a landing one no more.
+    follows = (flight.time_s >= 0.0) & (flight.time_s < (record.estop_s or np.inf))
     error_cm = np.where(follows, flight.error_m * 100, np.nan)
     error.plot(time_s, error_cm[::_STRIDE], color=FLOWN)
     error.set_ylabel("error, cm")
@@ -67,7 +68,7 @@ def timeline(record: FlightRecord) -> Figure:
     height.set_title("Height")
     height.legend(loc="lower center", ncols=2)
     height.set_ylim(0, None)
-    _plot_motors(motors, record, flight)
+    _plot_motors(motors, record, flight, motors_title)
     figure.align_ylabels([error, height, motors])
     motors.set_xlabel("seconds since the reference began")
     motors.set_xlim(float(flight.time_s[0]), float(flight.time_s[-1]))
@@ -140,7 +141,7 @@ def latency_histogram(record: FlightRecord) -> Figure | None:
     return figure
 
 
-def _plot_motors(axes: Axes, record: FlightRecord, flight: Flight) -> None:
+def _plot_motors(axes: Axes, record: FlightRecord, flight: Flight, title: str) -> None:
     trace = record.trace
     time_s = (trace.command_time_ns - record.start_ns) * 1e-9
     rows = np.arange(0, len(time_s), _STRIDE)
@@ -154,7 +155,7 @@ def _plot_motors(axes: Axes, record: FlightRecord, flight: Flight) -> None:
         )
     axes.set_ylim(0, 1)
     axes.set_ylabel("effort, 0 to 1")
-    axes.set_title("Motor commands that the gate let through")
+    axes.set_title(title)
     axes.legend(loc="upper left", ncols=4, fontsize=8.5)
 
 

@@ -2,32 +2,20 @@
 
 import os
 import signal
-import socket
 import time
 
 import numpy as np
 import pytest
 import yaml
-from nav_msgs.msg import Odometry
-from reflexarc_ros import qos
 from reflexarc_ros.bringup import nodes
-from reflexarc_ros.runner import SystemRunner
-from std_srvs.srv import SetBool, Trigger
-from vehicle_cards import write_card
+from std_srvs.srv import Trigger
+from vehicle_cards import free_port, write_card
+from vehicle_system import System, wait_for
 
 from hardware import ConfigError
 from hardware.cards import library
 from policies.raptor.policy import PUBLISHED
 from sim.twin.trace import Trace
-
-
-def wait_for(condition, timeout_s=30.0):
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
 
 
 def parameters(arguments):
@@ -106,12 +94,6 @@ def test_what_only_a_twin_understands_is_refused_for_a_vehicle(tmp_path, argumen
 # --- a flight ------------------------------------------------------------------------------------------
 
 
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def px4_card(folder):
     """The card of the PX4-like vehicle, on ports of its own."""
     card = yaml.safe_load((library._FOLDER / "px4_peer.yaml").read_text())
@@ -121,40 +103,6 @@ def px4_card(folder):
     path = folder / "px4.yaml"
     path.write_text(yaml.safe_dump(card, sort_keys=False))
     return str(path)
-
-
-class System:
-    """A running system, with what its nodes say."""
-
-    def __init__(self, domain_id, client, arguments):
-        self.lines, self.client = [], client
-        self.runner = SystemRunner(
-            "quadrotor",
-            {"realtime": "false", **arguments},
-            on_line=lambda n, line: self.lines.append(f"[{n}] {line}"),
-            domain_id=domain_id,
-        )
-
-    def says(self, text, *, times=1, timeout_s=60.0):
-        return wait_for(lambda: sum(text in line for line in self.lines) >= times, timeout_s)
-
-    @property
-    def log(self):
-        return "\n".join(self.lines)
-
-    def take_off(self):
-        assert self.says("all active"), self.log
-        # An estimator takes its time; the reason why it will not arm is in the answer.
-        asked = []
-
-        def arms():
-            asked.append(self.client.call(SetBool, "robot_node/arm", SetBool.Request(data=True), 40.0))
-            return asked[-1].success
-
-        assert wait_for(arms, 60.0), asked[-1].message
-        answer = self.client.call(Trigger, "robot_node/take_off", Trigger.Request(), 60.0)
-        assert answer.success, answer.message
-        assert self.says("commands pass again"), self.log
 
 
 @pytest.mark.ros
@@ -186,22 +134,18 @@ def test_a_driver_that_dies_in_flight_leaves_the_vehicle_to_its_firmware(tmp_pat
     trace = tmp_path / "flight.npz"
     card = px4_card(tmp_path)
     system = System(domain_id, client, {"robot": card, "height": "1.2", "trace": str(trace)})
-    heights = []
-    client.node.create_subscription(
-        Odometry, "mocap/odom", lambda m: heights.append(m.pose.pose.position.z), qos.SENSOR
-    )
     with system.runner:
         system.take_off()
-        assert wait_for(lambda: heights and heights[-1] > 1.0), system.log
+        assert wait_for(lambda: system.heights and system.heights[-1] > 1.0), system.log
         os.kill(system.runner.pid("robot_node"), signal.SIGKILL)
         # The firmware lands it, or the node does that comes back; nobody flies on.
         assert wait_for(lambda: system.runner.restarts("robot_node") == 1)
-        assert wait_for(lambda: heights[-1] < 0.3, 60.0), system.log
+        assert wait_for(lambda: system.heights[-1] < 0.3, 60.0), system.log
         assert system.says("all active", times=1, timeout_s=60.0), system.log
         # Nothing takes off again.
-        count = len(heights)
-        assert wait_for(lambda: len(heights) > count + 300)
-        assert max(heights[count:]) < 0.35
+        count = len(system.heights)
+        assert wait_for(lambda: len(system.heights) > count + 300)
+        assert max(system.heights[count:]) < 0.35
     truth = Trace.load(trace.with_suffix(".truth.npz"))
     assert truth.qpos[:, 2].max() > 1.0
     assert truth.qpos[-1, 2] < 0.3, "it must have landed"

@@ -1,5 +1,7 @@
 """Robot cards of flight vehicles, for tests of the ROS side."""
 
+import socket
+
 import yaml
 
 NAMES = ("x", "y", "z", "velocity_x", "velocity_y", "velocity_z", "yaw")
@@ -40,3 +42,10 @@ def write_card(folder, **parameters):
     path = folder / "fake.yaml"
     path.write_text(yaml.safe_dump(card, sort_keys=False))
     return str(path)
+
+
+def free_port():
+    """A UDP port of this machine that nobody uses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -293,6 +293,7 @@ class VehicleDrive(HardwareDrive):
         counts = getattr(self.robot, "statistics", {})
         self._node.health.note(
             **{str(name): value for name, value in dict(counts).items()},
+            firmware=str(getattr(self.robot, "firmware", "")),
             phase=self.phase.value,
             armed=str(status.armed).lower(),
             mode=status.mode,
