@@ -180,6 +180,53 @@ class TeacherBank:
             record=dataclasses.replace(self.record, count=len(chosen), sha256=""),
         )
 
+    @classmethod
+    def join(cls, banks: Sequence[TeacherBank]) -> TeacherBank:
+        """Put the teachers of several trainings together, such as those of several machines.
+
+        Args:
+            banks: at least one, all from airframes of one seed and one set of rules.
+
+        Returns:
+            All teachers in the order of their numbers, on the first bank's device. Its record is the first
+            one's, with every other command in a line of its own.
+
+        Raises:
+            ConfigError: the airframes are not of one fleet, or a teacher comes twice.
+        """
+        first = banks[0].record
+        for bank in banks:
+            theirs = bank.record
+            if (theirs.seed, theirs.airframe_rules) != (first.seed, first.airframe_rules):
+                raise ConfigError(
+                    f"airframes of seed {theirs.seed} beside those of seed {first.seed}",
+                    where="teacher banks",
+                    expected="one seed and one set of airframe rules",
+                    mend="join banks of one fleet; other fleets are other training runs",
+                )
+        indices = np.concatenate([bank.indices for bank in banks])
+        twice = sorted(i for i, n in zip(*np.unique(indices, return_counts=True), strict=True) if n > 1)
+        if twice:
+            raise ConfigError(
+                "teachers that come twice: " + ", ".join(map(str, twice)),
+                where="teacher banks",
+                expected="every teacher once",
+                mend="train each part with a --first of its own",
+            )
+        arrays = {f.name: [getattr(b.airframes, f.name) for b in banks] for f in _AIRFRAME_FIELDS}
+        commands = dict.fromkeys(bank.record.command for bank in banks)
+        whole = dataclasses.replace(
+            banks[0],
+            **{
+                name: torch.cat([getattr(bank, name).to(banks[0].device) for bank in banks])
+                for name in _LAYERS
+            },
+            **{name: np.concatenate([getattr(bank, name) for bank in banks]) for name in _NUMBERS},
+            airframes=AirframeBatch(**{name: np.concatenate(a, axis=-1) for name, a in arrays.items()}),
+            record=dataclasses.replace(first, command="\n".join(commands)),
+        )
+        return whole.take(np.argsort(indices))
+
     def to(self, device: torch.device | str) -> TeacherBank:
         """Copy the weights to a device; airframes and returns stay on the host.
 
@@ -241,7 +288,7 @@ class TeacherBank:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"actor.{name}": getattr(self, name).detach().cpu().contiguous() for name in _LAYERS}
         tensors |= {name: torch.from_numpy(np.array(getattr(self, name))) for name in _NUMBERS}
-        for field in dataclasses.fields(self.airframes):
+        for field in _AIRFRAME_FIELDS:
             array = np.array(getattr(self.airframes, field.name))
             tensors[f"airframe.{field.name}"] = torch.from_numpy(array)
         part = folder / f".{WEIGHTS_FILE}.part"
@@ -280,7 +327,7 @@ class TeacherBank:
                 expected=f"a file with SHA-256 {record.sha256}",
                 mend="copy the whole folder again, or train the teachers again",
             )
-        airframe = {f.name: arrays[f"airframe.{f.name}"] for f in dataclasses.fields(AirframeBatch)}
+        airframe = {f.name: arrays[f"airframe.{f.name}"] for f in _AIRFRAME_FIELDS}
         return cls(
             **{name: torch.from_numpy(arrays[f"actor.{name}"].copy()).to(device) for name in _LAYERS},
             **{name: arrays[name] for name in _NUMBERS},  # type: ignore[arg-type]
@@ -289,5 +336,6 @@ class TeacherBank:
         )
 
 
+_AIRFRAME_FIELDS = dataclasses.fields(AirframeBatch)
 _LAYERS = ("weight_1", "bias_1", "weight_2", "bias_2", "weight_3", "bias_3")
 _NUMBERS = ("returns", "steps", "indices")

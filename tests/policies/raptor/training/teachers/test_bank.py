@@ -121,6 +121,23 @@ def test_the_accepted_keep_their_airframes_and_numbers(bank):
         bank.accepted(1_000.0)
 
 
+def test_banks_of_several_machines_are_joined_by_number(bank):
+    again = TeacherBank.join([bank.take([2]), bank.take([0, 1])])
+    assert again.indices.tolist() == [16, 17, 18]
+    assert again.record.count == 3
+    seen = torch.randn(T, 5, 26)
+    torch.testing.assert_close(again.act(seen), bank.act(seen))
+    np.testing.assert_array_equal(again.airframes.inertia, bank.airframes.inertia)
+
+
+def test_banks_that_do_not_belong_together_are_refused(bank):
+    with pytest.raises(ConfigError, match=r"teachers that come twice: 16, 18\."):
+        TeacherBank.join([bank, bank.take([0, 2])])
+    other = dataclasses.replace(bank, record=dataclasses.replace(bank.record, seed=5))
+    with pytest.raises(ConfigError, match="airframes of seed 5 beside those of seed 4"):
+        TeacherBank.join([bank, other])
+
+
 def test_arrays_that_do_not_fit_are_refused(bank):
     with pytest.raises(ConfigError, match=r"weight_2 has shape \(3, 64, 63\)"):
         dataclasses.replace(bank, weight_2=bank.weight_2[..., :-1])
