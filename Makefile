@@ -81,8 +81,13 @@ xml: $(STAMP) ## XML: well-formed, and each package.xml by the rules of format 3
 	@git ls-files -z '*.xml' '*.xsd' '*.rng' '*.urdf' | xargs -0 xmllint --noout --nonet
 	@xmllint --noout --nonet --relaxng tools/package_format3.rng package.xml $(ROS_PACKAGE)/package.xml
 
+# Compilers and an emulator, in their own step: nobody needs them to fly. They are looked for at every run.
+.PHONY: test-tools
+test-tools: $(STAMP)
+	@$(run_setup) test-tools
+
 .PHONY: unit
-unit: $(STAMP) ## Tests with coverage; PYTEST="-k gate -x" is passed on
+unit: $(STAMP) test-tools ## Tests with coverage; PYTEST="-k gate -x" is passed on
 	@echo "unit       pytest"
 	@mkdir -p .pytest_cache
 	@MUJOCO_GL=$${MUJOCO_GL:-egl} HF_HUB_OFFLINE=1 COVERAGE_CORE=sysmon \

@@ -8,6 +8,7 @@ only does what is missing; the `make` targets do not even start it while nothing
     python3 tools/setup.py             the main environment, .venv
     python3 tools/setup.py env NAME    a side environment, .env-NAME, from env/NAME
     python3 tools/setup.py lock        every requirements.lock again, from its inputs
+    python3 tools/setup.py test-tools  compilers and emulators that only tests run
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 
 from pip_mirror import uv_settings
-from system_packages import SetupError, apt_install, install_libraries, may_install, say
+from system_packages import SetupError, apt_install, install_libraries, install_test_tools, may_install, say
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_VERSION = (ROOT / ".python-version").read_text(encoding="utf-8").strip()
@@ -59,11 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
     env = verbs.add_parser("env", help="make a side environment: " + ", ".join(names))
     env.add_argument("name", choices=names)
     verbs.add_parser("lock", help="write every requirements.lock again")
+    verbs.add_parser("test-tools", help="bring the Debian packages that only tests need, where it may")
     options = parser.parse_args(arguments)
     try:
         with one_at_a_time():
             if options.verb == "lock":
                 write_locks()
+            elif options.verb == "test-tools":
+                found = install_test_tools()
+                if found != "all present":
+                    say("tools", found)
             elif options.verb == "env":
                 make_side_environment(options.name)
             else:

@@ -50,6 +50,35 @@ def debian_packages() -> dict[str, bool]:
     }
 
 
+def install_test_tools() -> str:
+    """Install what only tests run, when root; name it when not. Never fails: those tests can be skipped."""
+    missing = [package for package, present in packages_for_tests().items() if not present]
+    if not missing:
+        return "all present"
+    if may_install():
+        try:
+            apt_install(missing)
+        except SetupError:
+            return "not to be had: {}; the tests that need them are skipped".format(" ".join(missing))
+        return "installed {}".format(" ".join(missing))
+    return "for every test, please run: sudo apt install {}".format(" ".join(missing))
+
+
+def packages_for_tests() -> dict[str, bool]:
+    """Return the Debian packages that only tests need, and whether what each one brings is here."""
+    compiler = shutil.which("arm-none-eabi-gcc") or ""
+    return {
+        # The C export and the flight controllers' firmware.
+        "build-essential": all(shutil.which(tool) for tool in ("gcc", "g++", "make")),
+        # The export on an emulated Cortex-M4F.
+        "gcc-arm-none-eabi": bool(compiler),
+        # Another compiler than Debian's brings its own C library.
+        "libnewlib-arm-none-eabi": os.path.exists("/usr/lib/arm-none-eabi/newlib/libm.a")
+        or compiler.startswith(("/opt/", "/usr/local/", os.path.expanduser("~") + "/")),
+        "qemu-system-arm": shutil.which("qemu-system-arm") is not None,
+    }
+
+
 def library_files(pattern: str) -> list[str]:
     """Return the files of that name in the system's library folders and their `dri` folders."""
     folders = ("/usr/lib/*/dri/", "/usr/lib/*/", "/usr/lib64/dri/", "/usr/lib64/", "/usr/lib/dri/")

@@ -11,7 +11,10 @@ from reflexarc.checks.finding import Finding, ok, warn
 # What the set-up looks at too; part of a clone, not of an installation.
 SYSTEM_PACKAGES = Path(__file__).parents[2] / "tools" / "system_packages.py"
 # Packages that only `make test` needs.
-FOR_TESTS = ("libxml2-utils",)
+FOR_TESTS = (
+    *("libxml2-utils", "build-essential"),
+    *("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"),
+)
 
 
 def read_packages(source: Path = SYSTEM_PACKAGES) -> Mapping[str, bool] | None:
@@ -30,7 +33,7 @@ def read_packages(source: Path = SYSTEM_PACKAGES) -> Mapping[str, bool] | None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    packages: Mapping[str, bool] = module.debian_packages()
+    packages: Mapping[str, bool] = {**module.debian_packages(), **module.packages_for_tests()}
     return packages
 
 
@@ -47,16 +50,16 @@ def check_packages(packages: Mapping[str, bool] | None) -> list[Finding]:
         return [ok("Debian packages", "Not a clone: the set-up's list is not here.")]
     missing = [name for name, present in packages.items() if not present]
     findings = []
-    for names, purpose in (
-        ([name for name in missing if name not in FOR_TESTS], "the twin's pictures and videos need"),
-        ([name for name in missing if name in FOR_TESTS], "`make test` needs"),
+    for names, purpose, target in (
+        ([name for name in missing if name not in FOR_TESTS], "the twin's pictures and videos need", "setup"),
+        ([name for name in missing if name in FOR_TESTS], "`make test` needs", "test"),
     ):
         if names:
             findings.append(
                 warn(
                     "Debian packages",
                     f"Not here: {', '.join(names)}, which {purpose}.",
-                    f"install {' '.join(names)}; `make setup` does it when run as root",
+                    f"install {' '.join(names)}; `make {target}` does it when run as root",
                     f"sudo apt-get install -y {' '.join(names)}",
                 )
             )

@@ -3,11 +3,14 @@
 import importlib
 import json
 import re
+import shutil
 
 import pytest
 
+from policies.raptor import onboard_build
 from reflexarc import cli
 from reflexarc.bench import BENCHES, COMMANDS
+from reflexarc.benches import onboard
 from reflexarc.benches.report import BenchReport, Column, show_report
 from reflexarc.machine import Machine
 from reflexarc.output import Output
@@ -46,6 +49,24 @@ def test_raptor_as_a_table(capsys):
     assert "RAPTOR, one step: our back ends beside foundation_policy" in text
     assert re.search(r"\d\.\d\d × foundation_policy's time, numpy", text)
     assert "core(s), load" in text
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler: apt install build-essential")
+def test_onboard_in_json(capsys, monkeypatch):
+    # Every other build takes seconds more and shows nothing more.
+    monkeypatch.setattr(onboard, "_HOST_OPTIONS", (("-O2",),))
+    monkeypatch.setattr(onboard, "_CORTEX_OPTIONS", (("-Os",),))
+    assert cli.main(["bench", "onboard", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in document["rows"]}
+    assert rows["host, gcc -O2"]["unit"] == "ns"
+    missing = onboard_build.missing_arm_packages()
+    if missing:
+        assert f"Not measured on a Cortex-M4F: this machine lacks {missing}." in document["notes"]
+        return
+    assert rows["M4F, -Os"]["unit"] == "instructions"
+    assert len(document["ratios"]) == 2
+    assert all(0.1 < ratio <= 1.0 for ratio in document["ratios"].values())
 
 
 def test_bad_counts_are_bad_input(capsys):

@@ -1,9 +1,11 @@
 """Protects `reflexarc export`: the committed schemas are true, policy folders can be made again."""
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
@@ -62,3 +64,34 @@ def test_published_raptor_can_be_made_again(tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     assert document["files"] == dict(load_policy_card(ROOT / "policies" / "raptor" / "published").files)
     assert document["files"] == dict(load_policy_card(folder).files)
+
+
+def test_raptor_as_c(tmp_path, capsys):
+    assert cli.main(["export", "c", "--out", str(tmp_path / "c"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["flies"] == ["raptor_policy.h", "raptor_policy.c"]
+    assert all(Path(path).is_file() for path in document["files"].values())
+    assert cli.main(["export", "c", "--out", str(tmp_path / "c")]) == 0
+    assert "gcc -std=c99 -O2 raptor_policy.c raptor_test.c -lm" in capsys.readouterr().out
+
+
+def test_raptor_for_px4_and_numpy(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published = str(ROOT / "policies" / "raptor" / "published")
+    assert cli.main(["export", "px4", "--policy", published, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["bytes"] == (tmp_path / "policy.tar").stat().st_size
+    assert cli.main(["export", "numpy", "--policy", published, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["file"] == "raptor-published.npz"
+    with np.load(tmp_path / document["file"]) as arrays:
+        assert {name: list(arrays[name].shape) for name in arrays.files} == document["arrays"]
+    assert sum(math.prod(shape) for shape in document["arrays"].values()) == 2084
+    assert cli.main(["export", "px4", "--out", "other.tar"]) == 0
+    assert "raptor/policy.tar on the vehicle" in capsys.readouterr().out
+
+
+def test_export_of_what_is_no_policy_is_bad_input(tmp_path, capsys):
+    for words in (["c", "--out", str(tmp_path / "c")], ["px4"], ["numpy"]):
+        assert cli.main(["export", *words, "--policy", str(tmp_path)]) == 2
+        assert "card.yaml" in capsys.readouterr().err

@@ -257,6 +257,27 @@ def test_a_tool_of_the_tests_alone_does_not_stop_the_demo(
     assert packages.install_libraries() == "for `make test`, please run: sudo apt install libxml2-utils"
 
 
+def test_what_only_tests_run_never_stops_them(packages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(packages, "packages_for_tests", lambda: {"qemu-system-arm": False, "gcc": True})
+    monkeypatch.setattr(packages, "may_install", lambda: True)
+    monkeypatch.setattr(packages, "apt_install", asked.append)
+    assert packages.install_test_tools() == "installed qemu-system-arm"
+    assert asked == [["qemu-system-arm"]]
+
+    def fails(names: list[str]) -> None:
+        raise packages.SetupError("no mirror")
+
+    monkeypatch.setattr(packages, "apt_install", fails)
+    assert packages.install_test_tools() == (
+        "not to be had: qemu-system-arm; the tests that need them are skipped"
+    )
+    monkeypatch.setattr(packages, "may_install", lambda: False)
+    assert packages.install_test_tools() == "for every test, please run: sudo apt install qemu-system-arm"
+    monkeypatch.setattr(packages, "packages_for_tests", lambda: {"qemu-system-arm": True})
+    assert packages.install_test_tools() == "all present"
+
+
 # --- pip's mirror ----------------------------------------------------------------------------
 
 
