@@ -38,21 +38,26 @@ class RaptorTrainConfig:
     threads: int = 1
     # Stop after so many minutes with everything saved; the same command goes on. 0: until all is done.
     max_minutes: float = 0.0
-    # Length of the hidden state, and width of the dense layer in front of it.
+    # Length of the hidden state.
     hidden_size: int = 16
+    # Width of the dense layer in front of it.
     encoder_size: int = 16
-    # Largest errors that the policy gets to see, per axis: position in metres, velocity in m/s. They go on
-    # its card, and whoever flies it clips likewise.
+    # Largest position error that the policy gets to see, per axis, metres. It goes on the policy's card, and
+    # whoever flies it clips likewise.
     clip_position_m: float = 0.5
+    # The same for the velocity error, m/s.
     clip_velocity_m_s: float = 1.0
-    # Disturbances of both stages. Largest delay from action to motors, and of the velocity, seconds.
+    # Disturbances of both stages, drawn anew for every vehicle: largest delay from action to motors, seconds.
     action_delay_s: float = 0.015
+    # Largest age of the velocity that the policy sees, seconds.
     velocity_delay_s: float = 0.02
-    # Largest standard deviations of the noise on position (m), orientation (rad), velocity (m/s) and body
-    # rates (rad/s); every vehicle has a random share of them.
+    # Largest standard deviation of the noise on position, metres; every vehicle has a random share of it.
     position_noise_m: float = 0.01
+    # The same on orientation, radians.
     orientation_noise_rad: float = 0.01
+    # The same on velocity, m/s.
     velocity_noise_m_s: float = 0.05
+    # The same on body rates, rad/s.
     rate_noise_rad_s: float = 0.1
     # Largest deviation of a rotor's thrust from its airframe's, a share.
     motor_mismatch: float = 0.05
@@ -80,23 +85,29 @@ class RaptorTrainConfig:
 
     # Tuning: updates through the simulator, each with fresh random airframes. 0: none.
     updates: int = 0
-    # Vehicles in an update, and control steps that each of them flies.
+    # Vehicles in an update.
     vehicles: int = 128
+    # Control steps of 10 ms that each of them flies.
     steps: int = 250
-    # Learning rate of the tuning, and its end, reached along a cosine.
+    # Learning rate of the tuning.
     tuning_rate: float = 2e-3
+    # Learning rate at its end, reached along a cosine.
     tuning_end_rate: float = 1e-4
     # Share of vehicles that turn slowly, torque to inertia below 110 1/s^2, beyond those drawn by chance.
     slow: float = 0.25
     # Share of vehicles beyond the distribution that policies are judged by.
     wide: float = 0.1
-    # Weights of the cost: velocity error, heading and tilt, rate of rotation, change of the action.
+    # Weight of the velocity error in the cost, against the position error.
     velocity_cost: float = 0.1
+    # Weight of heading and tilt.
     attitude_cost: float = 0.2
+    # Weight of the rate of rotation.
     rotation_cost: float = 0.002
+    # Weight of the action's change from step to step.
     change_cost: float = 0.05
-    # Position error (m) and velocity error (m/s) at which the cost turns from square to logarithmic.
+    # Position error at which its cost turns from square to logarithmic, metres.
     position_scale_m: float = 0.1
+    # The same for the velocity error, m/s.
     velocity_scale_m_s: float = 0.5
     # Factor on the influence of a state on the next one in the derivative alone.
     gradient_decay: float = 0.997
@@ -105,10 +116,11 @@ class RaptorTrainConfig:
     # Largest norm of the whole gradient.
     gradient_norm: float = 0.5
 
-    # Airframes by which weights are judged, none of which is trained on; and how often: epochs or updates
-    # between two judgements.
+    # Airframes by which weights are judged, none of which is trained on.
     judged_airframes: int = 256
+    # Epochs between two judgements.
     judge_epochs: int = 10
+    # Updates between two judgements; pieces of a training end there.
     judge_updates: int = 100
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.flight import Flight, Scenario, fly
 from policies.raptor.training.scenarios import draw
 
-# Vehicles whose flight is differentiated at once: two blocks of the compiled loops.
+# Vehicles whose flight is differentiated at once on a CPU, where more would not fit its caches.
 _PART = 128
 # How slowly the averaged weights, which are judged and kept, follow the trained ones.
 _AVERAGE = 0.99
@@ -76,8 +76,9 @@ class Tuner:
         )
         self.optimizer.zero_grad()
         total, steps, lost = 0.0, 0.0, 0.0
-        for start in range(0, config.vehicles, _PART):
-            part = scenario.part(start, min(start + _PART, config.vehicles))
+        at_once = _PART if config.device == "cpu" else config.vehicles
+        for start in range(0, config.vehicles, at_once):
+            part = scenario.part(start, min(start + at_once, config.vehicles))
             flight = fly(module, part, config.flight())
             # The sum, not the mean: so that `gradient_cap` means the same whatever the number of vehicles.
             loss = cost(flight, part, config)
