@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from onboard_c import HERE, ONBOARD, FloatPointer, library, pointer
 
+from hardware.drones.outer_loop import Setpoint
+from hardware.drones.pose import PoseState
+from hardware.drones.raptor_feed import REASONS, VERDICTS, Feeder, FlightState, OnboardStatus
 from hardware.frames import rotation_matrix
 from policies.raptor import PUBLISHED
 from policies.raptor.export_c import read_policy
@@ -401,6 +404,38 @@ def test_messages_of_another_shape_are_errors(c):
     assert send(c, START_US, good) is not None
     for payload in (b"", good[:-1], good + b"\0", feed_bytes(version=2)):
         assert send(c, START_US, payload) is None
+
+
+def test_the_companion_and_the_firmware_speak_of_the_same(c):
+    flight = Flight(c)
+    flight.tracker_on = flight.reference_on = False
+    feeder, steady_ns = Feeder(), 5_000_000_000
+    for _ in range(10):
+        pose = PoseState(flight.position, flight.velocity, flight.orientation, np.zeros(3), 0, steady_ns)
+        message = feeder.message(
+            pose,
+            Setpoint(np.array([0.1, 0.2, 0.3]), np.zeros(3)),
+            captured_steady_ns=steady_ns,
+            now_ns=steady_ns,
+        )
+        answer = ctypes.create_string_buffer(ANSWER.size)
+        assert c.shim_feed(flight.now_us, message, len(message), answer)
+        taken = feeder.take(answer.raw, steady_ns)
+        assert taken.verdict == ""
+        assert taken.clock_us == flight.now_us % 2**32
+        flight.run(0.01)
+        steady_ns += 10_000_000
+    assert feeder.answer.state is FlightState.FLYING
+    raw = ctypes.create_string_buffer(STATUS.size)
+    c.shim_status(flight.now_us, raw)
+    status = OnboardStatus.parse(raw.raw)
+    assert (status.state, status.activations, status.handbacks) == (FlightState.FLYING, 1, 0)
+    assert (status.self_test_ok, status.timing_ok) == (True, True)
+    assert status.checkpoint == read_policy(PUBLISHED).card.files["model.safetensors"][:16]
+    flight.run(0.2)
+    assert flight.feed(flags=REFERENCE)[1:3] == (WAITING, POSE_STALE)
+    assert REASONS[POSE_STALE] == "its pose is stale"
+    assert (len(REASONS), len(VERDICTS)) == (CLOCK + 1, EMPTY + 1)
 
 
 def test_a_jump_while_on_the_ground_is_a_new_place(c):
