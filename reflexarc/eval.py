@@ -106,6 +106,26 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details="Lockstep in one process, through the command gate: the same seeds give the same result.",
     ),
+    "raptor": Command(
+        summary="RAPTOR in a thousand airframes: hover, figure eights, delays, noise, recoveries.",
+        config="reflexarc.evals.raptor:RaptorEval",
+        run="reflexarc.evals.raptor:evaluate_raptor",
+        examples=(
+            Example("reflexarc eval raptor", "the published policy and ours, everything; a few minutes"),
+            Example(
+                "reflexarc eval raptor --policy /tmp/mine --only comparison --airframes 256",
+                "another policy beside the published one, quickly",
+            ),
+            Example(
+                "reflexarc eval raptor --only hover figure-eight sensitivity --require-specs --json",
+                "for a script: exit code 1 when the published policy differs from RAPTOR's own simulator",
+            ),
+        ),
+        details=(
+            "Batched and without the gate, as RAPTOR's own figures were measured; the same seed gives the\n"
+            "same airframes and chances. Policies are compared with error clipping, as in flight."
+        ),
+    ),
     "betaflight": Command(
         summary="Fly the real Betaflight firmware over ROS 2: by rates, and by RAPTOR inside it.",
         config="reflexarc.flights.evaluate:VehicleEval",
@@ -155,7 +175,7 @@ def evaluate_arm_policy(config: ArmEval, output: Output) -> int:
     """
     from sim.evaluation.arm import evaluate_arm
 
-    card, path = _robot(config.robot), _policy(config.policy)
+    card, path = _robot(config.robot), find_policy(config.policy)
     _check_range("episodes", config.episodes, at_least=1)
     with output.progress("evaluating") as progress:
         done: list[ArmEpisode] = []
@@ -186,7 +206,7 @@ def evaluate_arm_policy(config: ArmEval, output: Output) -> int:
         "intervention_rate": report.intervention_rate,
         "rows": [asdict(row) for row in report.rows],
     }
-    _finish(document, config.out, output, lambda: _show_arm(report, output))
+    finish(document, config.out, output, lambda: _show_arm(report, output))
     return 0 if is_ok else 1
 
 
@@ -206,7 +226,7 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
     """
     from sim.evaluation.quadrotor import evaluate_quadrotor
 
-    card, path = _robot(config.robot), _policy(config.policy)
+    card, path = _robot(config.robot), find_policy(config.policy)
     _check_range("episodes", config.episodes, at_least=0)
     with output.progress("flying") as progress:
         runs: dict[str, None] = {}
@@ -246,7 +266,7 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
     }
     if document["airframe_warning"]:
         output.log(f"warning: {document['airframe_warning']}")
-    _finish(document, config.out, output, lambda: _show_quadrotor(report, output))
+    finish(document, config.out, output, lambda: _show_quadrotor(report, output))
     return 0 if is_ok else 1
 
 
@@ -267,7 +287,18 @@ def _robot(name: str) -> RobotCard:
     return load_robot_card(name)
 
 
-def _policy(name: str) -> Path:
+def find_policy(name: str) -> Path:
+    """Find a policy by what a user calls it.
+
+    Args:
+        name: METHOD/NAME of one that comes with Reflexarc, a policy folder or a controller file.
+
+    Returns:
+        The folder or the file.
+
+    Raises:
+        ConfigError: there is none.
+    """
     path = Path(name)
     for candidate in (path, _POLICIES / path):
         if candidate.exists():
@@ -304,7 +335,15 @@ def _check_range(name: str, value: int, *, at_least: int) -> None:
         )
 
 
-def _finish(document: Mapping[str, Any], out: Path | None, output: Output, show: Callable[[], None]) -> None:
+def finish(document: Mapping[str, Any], out: Path | None, output: Output, show: Callable[[], None]) -> None:
+    """Keep, print or show a result.
+
+    Args:
+        document: what was measured; the machine is added.
+        out: the file to write, JSON; None: none.
+        output: where it is printed.
+        show: prints it for people.
+    """
     from reflexarc.machine import describe_machine
 
     document = {**document, "machine": describe_machine()}

@@ -47,7 +47,7 @@ class Row:
     crash: Rate
     # Vehicles that ever left the box of the training, and after how many control steps on average.
     terminated: Rate
-    length: float
+    length: Estimate
     # Error over a vehicle's flight (root mean square): over the vehicles median and mean, with intervals,
     # standard deviation and 95 % quantile.
     rmse_median_m: Estimate
@@ -118,7 +118,7 @@ def summarise(flight: FleetFlight, *, among: BoolArray | None = None) -> Row:
         name=flight.case.name,
         crash=rate(flight.crashed),
         terminated=rate(flight.terminated),
-        length=float(flight.length.mean()),
+        length=estimate(flight.length.astype(np.float64)),
         rmse_median_m=estimate(rmse, median),
         rmse_mean_m=estimate(rmse),
         rmse_std_m=float(some.std()),

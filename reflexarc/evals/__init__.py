@@ -1,0 +1,1 @@
+"""The evaluations that are too long for `reflexarc.eval`."""
