@@ -39,7 +39,7 @@ from reflexarc_ros.wire import Layout
 # Name on the card -> module that is run.
 PEERS = {
     "betaflight": "sim.peers.betaflight",
-    "raptor_betaflight": "policies.raptor.onboard.sitl",
+    "raptor_betaflight": "policies.raptor.betaflight_peer",
     "px4": "sim.peers.px4",
     "raptor_px4": "policies.raptor.px4_peer",
 }
