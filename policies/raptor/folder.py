@@ -25,6 +25,7 @@ def write_folder(
     example_input: Float32Array,
     example_output: Float32Array,
     clipping: ErrorClipping = FLIGHT_CLIPPING,
+    max_loop_age_s: float = 0.005,
 ) -> PolicyCard:
     """Write weights, ONNX model, recorded example and card; what made them is the caller's to add.
 
@@ -36,6 +37,7 @@ def write_folder(
         example_input: observations from a reset on, shape (T, B, 22).
         example_output: the actions that every implementation must give for them, (T, B, 4).
         clipping: the largest errors that the policy is meant to see.
+        max_loop_age_s: the oldest data with which it still flies, seconds.
 
     Returns:
         The card written.
@@ -59,6 +61,7 @@ def write_folder(
         files={file: sha256(folder / file) for file in (WEIGHTS_FILE, ONNX_FILE, EXAMPLE_FILE)},
         hidden_size=weights.hidden_size,
         clipping=clipping,
+        max_loop_age_s=max_loop_age_s,
     )
     (folder / CARD_FILE).write_text(schema.dump(card), encoding="utf-8")
     return card

@@ -47,6 +47,9 @@ class RaptorTrainConfig:
     clip_position_m: float = 0.5
     # The same for the velocity error, m/s.
     clip_velocity_m_s: float = 1.0
+    # The oldest data, from capture to motor, with which the policy is meant to fly, seconds. It goes on the
+    # card, which then refuses slower robots; look at the crash rate with late actions before raising it.
+    max_loop_age_s: float = 0.005
     # Disturbances of both stages, drawn anew for every vehicle: largest delay from action to motors, seconds.
     action_delay_s: float = 0.015
     # Largest age of the velocity that the policy sees, seconds.

@@ -40,7 +40,7 @@ from policies.raptor.training.tuning import Tuner
 _VERSIONED = ("numpy", "torch", "numba", "onnx")
 _PATHS = ("out", "teachers", "finetune_from")
 # What may differ between two calls that work on the same folder.
-_FREE = ("out", "teachers", "finetune_from", "name", "device", "threads", "max_minutes")
+_FREE = ("out", "teachers", "finetune_from", "name", "max_loop_age_s", "device", "threads", "max_minutes")
 # An unfinished training is saved at least so often, seconds.
 _SAVE_EVERY_S = 20.0
 _IMITATION, _TUNING = "imitation", "tuning"
@@ -345,6 +345,7 @@ class _Training:
             example_input=inputs,
             example_output=outputs,
             clipping=ErrorClipping(config.clip_position_m, config.clip_velocity_m_s),
+            max_loop_age_s=config.max_loop_age_s,
         )
         record = RaptorRecord(
             method="raptor",
