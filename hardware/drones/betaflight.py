@@ -16,6 +16,7 @@ disarming.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 import time
@@ -49,6 +50,7 @@ _MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
 _MOST_OPEN = 8
 _ANSWER_S = 0.3
 _FIRST_STATUS_S = 2.0
+_TRIES, _ASK_S = 3, 0.7
 # A policy in the firmware that does not fly for this long in the air is replaced by our outer loop, seconds.
 _POLICY_S = 0.3
 # Poses whose tilt differs from the firmware's by more than this belong to another body or another frame.
@@ -165,7 +167,11 @@ class BetaflightVehicle:
         s = self.settings
 
         def ask(command: int, payload: bytes) -> bytes:
-            return link.ask(command, payload, timeout_s=1.0)
+            for _ in range(_TRIES - 1):
+                # A port that has just been opened may lose its first bytes.
+                with contextlib.suppress(LinkError):
+                    return link.ask(command, payload, timeout_s=_ASK_S)
+            return link.ask(command, payload, timeout_s=_ASK_S)
 
         def look() -> config.Setup:
             return config.inspect(ask, s.wanted, bend=s.thrust_bend, idle=s.motor_idle, where=s.link)

@@ -53,6 +53,8 @@ POSE = struct.Struct("<q13d")
 DEFAULT_MOCAP_PORT = 14_650
 _POSE_EVERY = 4
 _RADIO_EVERY = 8
+# A radio that is heard before the firmware's receiver is ready stays unheard for ever, seconds.
+_RADIO_FROM_S = 1.5
 # A loop that is later than this goes on from now: simulated time is then behind, it never leaps.
 _SLACK_S = 0.02
 # The firmware answers a state in a millisecond; on its first states, and where it is stopped, it does not.
@@ -232,6 +234,7 @@ class BetaflightPeer:
                     mend="end the other one",
                 ) from error
             motors.settimeout(_ANSWER_S)
+            has_radio = self._settings.control is ControlPath.OVERRIDE
             step = 0
             next_s = time.monotonic()
             efforts: tuple[float, ...] | None = None
@@ -243,7 +246,7 @@ class BetaflightPeer:
                 step += 1
                 if step % _POSE_EVERY == 0:
                     self._capture(recorder)
-                if step % _RADIO_EVERY == 0 and self._settings.control is ControlPath.OVERRIDE:
+                if has_radio and step % _RADIO_EVERY == 0 and plant.time_s > _RADIO_FROM_S:
                     out.sendto(self._radio(), ("127.0.0.1", wire.PORT_RADIO))
                 if efforts is None:
                     self._check_alive()

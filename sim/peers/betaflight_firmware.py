@@ -58,7 +58,14 @@ _DEFINES = (
 _OURS = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections")
 # The clock, and what it replaces.
 _CLOCK = Path(__file__).with_name("betaflight_clock.c")
-_CLOCK_SYMBOLS = ("udpRecv", "delayMicroseconds_real", "micros", "millis", "getCycleCounter")
+_CLOCK_SYMBOLS = (
+    "udpRecv",
+    "delayMicroseconds_real",
+    "schedulerEnableGyro",
+    "micros",
+    "millis",
+    "getCycleCounter",
+)
 _LINK = ("-Wl,-gc-sections", "-Wl,--no-warn-rwx-segments")
 _LIBRARIES = ("-lm", "-lpthread", "-lrt")
 
