@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "loop.json": "reflexarc bench loop",
     "faults.json": "reflexarc bench faults",
     "raptor.json": "reflexarc bench raptor",
+    "onboard.json": "reflexarc bench onboard",
     "quadrotor.json": "reflexarc bench quadrotor",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
 }
@@ -124,6 +125,18 @@ def _raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"one RAPTOR step, {back_end}", f"{ratio:.2f} × {beside}"
 
 
+def _onboard(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        if row["unit"] == "instructions":
+            yield (
+                f"one RAPTOR call in C, {row['name'].replace('M4F', 'Cortex-M4F (emulated)')}",
+                f"{row['maximum']:,} instructions at most, {row['flash_bytes']:,} bytes of flash,"
+                f" {row['ram_bytes']:,} of RAM",
+            )
+        else:
+            yield f"one RAPTOR call in C, {row['name']}", f"median {row['median'] / 1e3:.2f} µs"
+
+
 def _quadrotor_rates(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, ratio in d["ratios"].items():
         beside, _, contender = name.partition(", ")
@@ -157,6 +170,7 @@ _READERS = {
     "loop": _loop,
     "faults": _faults,
     "raptor": _raptor,
+    "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "raptor_teachers": _raptor_teachers,
 }

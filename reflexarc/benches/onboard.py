@@ -46,6 +46,7 @@ def measure(config: OnboardBench, progress: Progress) -> BenchReport:
     Raises:
         ConfigError: no C compiler is here, or a check of the exported test failed.
     """
+    from policies.card import load_policy_card
     from policies.raptor import onboard_build
     from policies.raptor.export_c import export_c
 
@@ -103,6 +104,6 @@ def measure(config: OnboardBench, progress: Progress) -> BenchReport:
         rows=tuple(rows),
         ratios=ratios,
         machine=machine,
-        settings={"policy": str(config.policy)},
+        settings={"policy": load_policy_card(config.policy).name},
         notes=tuple(notes),
     )

@@ -483,14 +483,14 @@ bool raptor_motor_order_ok(const raptor_motor motors[ACTION], const uint8_t orde
     }
     for (uint32_t axis = 0; axis < 3; axis++) {
         float to[3];
-        float fro[3];
+        float back[3];
         /* The difference of the answers to two opposite rotations: the policy's bias at rest drops out. */
         torques_against(motors, order, axis, 1.0f, to);
-        torques_against(motors, order, axis, -1.0f, fro);
-        const float braking = fro[axis] - to[axis];
+        torques_against(motors, order, axis, -1.0f, back);
+        const float braking = back[axis] - to[axis];
         for (uint32_t other = 0; other < 3; other++) {
             /* Most of the torque must act on the axis that turns. */
-            if (!(braking > 0.0f) || (other != axis && 2.0f * fabsf(fro[other] - to[other]) > braking)) {
+            if (!(braking > 0.0f) || (other != axis && 2.0f * fabsf(back[other] - to[other]) > braking)) {
                 return false;
             }
         }
