@@ -1,7 +1,7 @@
 """Evaluation: lockstep runs, faults, success rates with their intervals."""
 
 from sim.evaluation.lockstep import Controller, LockstepRun, SafeStop, Step, make_gate, run_lockstep
-from sim.evaluation.statistics import Interval, bootstrap, clopper_pearson, wilson
+from sim.evaluation.statistics import Interval, bootstrap, bootstrap_median, clopper_pearson, wilson
 
 __all__ = [
     "Controller",
@@ -10,6 +10,7 @@ __all__ = [
     "SafeStop",
     "Step",
     "bootstrap",
+    "bootstrap_median",
     "clopper_pearson",
     "make_gate",
     "run_lockstep",

@@ -11,7 +11,7 @@ import numpy as np
 from hardware.errors import ConfigError
 from sim.evaluation.fleet.cases import Case, FleetController, FleetPolicy
 from sim.evaluation.fleet.flight import Advance, BoolArray, FleetFlight, fly
-from sim.evaluation.fleet.measures import Estimate, Rate, Row, estimate, median, rate, summarise
+from sim.evaluation.fleet.measures import Estimate, Rate, Row, mean_of, median_of, rate, summarise
 from sim.evaluation.fleet.named import NAMED_STEPS, RECOVERY, NamedRow, RecoveryRow, fly_named, recover
 from sim.evaluation.fleet.probe import PROBE_STEPS, Probe, probe_thrust_to_weight
 from sim.evaluation.fleet.tables import DELAYED, FIGURE_EIGHT, HOVER, SENSITIVITY, SENSITIVITY_PERIOD_S
@@ -251,9 +251,9 @@ def _compare(
         comparison=tuple(summarise(flight, among=common[name]) for name, flight in flights.items()),
         headline=Headline(
             hover_crash=rate(hover.crashed),
-            hover_rmse_m=estimate(hover.rmse_m[common[HOVER_ROW]], median),
-            figure_eight_10s_rmse_m=estimate(slow.rmse_m[common[SLOW_ROW]]),
-            figure_eight_5_5s_rmse_m=estimate(fast.rmse_m[common[FAST_ROW]]),
+            hover_rmse_m=median_of(hover.rmse_m[common[HOVER_ROW]]),
+            figure_eight_10s_rmse_m=mean_of(slow.rmse_m[common[SLOW_ROW]]),
+            figure_eight_5_5s_rmse_m=mean_of(fast.rmse_m[common[FAST_ROW]]),
             figure_eight_crash=rate(fast.crashed),
             delay_10ms_crash=rate(late.crashed),
         ),

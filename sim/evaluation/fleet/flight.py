@@ -171,6 +171,8 @@ def record(
                 np.subtract(fleet.state[0:3], fleet.reference_position, out=errors[step // every])
             if advance is not None and (step + 1) % _TELL_EVERY == 0:
                 advance(_TELL_EVERY)
+    if advance is not None:
+        advance(case.steps % _TELL_EVERY)
     return errors
 
 

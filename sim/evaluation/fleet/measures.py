@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardware.command import FloatArray
 from sim.evaluation.fleet.flight import BoolArray, FleetFlight
-from sim.evaluation.statistics import Interval, bootstrap, wilson
+from sim.evaluation.statistics import Interval, bootstrap, bootstrap_median, wilson
 from sim.quadrotor.fleet_airframes import Float32Array
 
 
@@ -74,30 +73,33 @@ def rate(happened: BoolArray) -> Rate:
     return Rate(count, trials, count / trials, wilson(count, trials))
 
 
-def estimate(
-    values: Float32Array | FloatArray, statistic: Callable[[FloatArray], float] | None = None
-) -> Estimate:
-    """Give a statistic with its interval.
+def mean_of(values: Float32Array | FloatArray) -> Estimate:
+    """Give the mean with its interval.
 
     Args:
         values: shape (N,).
-        statistic: of N values; None: their mean.
 
     Returns:
         The estimate; NaN without values.
     """
     data = np.asarray(values, dtype=np.float64)
-    if len(data) == 0:
-        return Estimate(float("nan"), Interval(float("nan"), float("nan")))
-    value = float(data.mean() if statistic is None else statistic(data))
-    # What never happened is infinite; between two infinities there is nothing to interpolate.
-    with np.errstate(invalid="ignore"):
-        return Estimate(value, bootstrap(data, statistic=statistic, resamples=1000))
+    return Estimate(float(data.mean()), bootstrap(data, resamples=1000)) if len(data) else _NOTHING
 
 
-def median(values: FloatArray) -> float:
-    """The median, as a statistic."""
-    return float(np.median(values))
+def median_of(values: Float32Array | FloatArray) -> Estimate:
+    """Give the median with its interval.
+
+    Args:
+        values: shape (N,); infinite ones are allowed.
+
+    Returns:
+        The estimate; NaN without values.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    return Estimate(float(np.median(data)), bootstrap_median(data)) if len(data) else _NOTHING
+
+
+_NOTHING = Estimate(float("nan"), Interval(float("nan"), float("nan")))
 
 
 def summarise(flight: FleetFlight, *, among: BoolArray | None = None) -> Row:
@@ -118,12 +120,12 @@ def summarise(flight: FleetFlight, *, among: BoolArray | None = None) -> Row:
         name=flight.case.name,
         crash=rate(flight.crashed),
         terminated=rate(flight.terminated),
-        length=estimate(flight.length.astype(np.float64)),
-        rmse_median_m=estimate(rmse, median),
-        rmse_mean_m=estimate(rmse),
+        length=mean_of(flight.length.astype(np.float64)),
+        rmse_median_m=median_of(rmse),
+        rmse_mean_m=mean_of(rmse),
         rmse_std_m=float(some.std()),
         rmse_p95_m=float(np.percentile(some, 95)),
-        rmse_horizontal_m=estimate(flight.rmse_horizontal_m[kept]).value,
-        rmse_vertical_m=estimate(flight.rmse_vertical_m[kept], median),
-        settle_s=estimate(settle_s if np.isfinite(settle_s).any() else settle_s[:0], median),
+        rmse_horizontal_m=float(flight.rmse_horizontal_m[kept].mean()) if len(rmse) else float("nan"),
+        rmse_vertical_m=median_of(flight.rmse_vertical_m[kept]),
+        settle_s=median_of(settle_s if np.isfinite(settle_s).any() else settle_s[:0]),
     )

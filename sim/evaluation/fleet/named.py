@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.evaluation.fleet.cases import Case, FleetController
 from sim.evaluation.fleet.flight import RECORD_HZ, Advance, at_rest, fly, make_fleet, record
-from sim.evaluation.fleet.measures import Estimate, Rate, estimate, rate
+from sim.evaluation.fleet.measures import Estimate, Rate, mean_of, rate
 from sim.quadrotor.airframes import airframe_names, load_airframe
 from sim.quadrotor.fleet import IMITATION
 from sim.quadrotor.fleet_airframes import AirframeBatch, Float32Array
@@ -95,7 +95,7 @@ def fly_named(
             figure_eight_5_5s_horizontal_m=float(fast.rmse_horizontal_m[i]),
             hover_offset_m=float(hover.rmse_m[i]),
             terminated=rate(terminated[i]),
-            length=estimate(length[i].astype(np.float64)),
+            length=mean_of(length[i].astype(np.float64)),
         )
         for i, name in enumerate(names)
     )

@@ -56,7 +56,8 @@ def probe_thrust_to_weight(
         advance: is told the progress.
 
     Returns:
-        The result on the remaining fifth. Lost vehicles count as long as their hidden states are finite.
+        The result on the remaining fifth; NaN where nobody was left. Lost vehicles count as long as their
+        hidden states are finite.
     """
     batch = sample_airframes(airframes, seed=_SEED_OFFSET + seed)
     fitted = round(_TRAINING_SHARE * airframes)
@@ -100,6 +101,8 @@ def _fit(flights: Sequence[Float32Array], wanted: Float32Array, fitted: int) -> 
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     y, owner = np.concatenate(outputs), np.concatenate(owners)
     training = owner < fitted
+    if training.all() or not training.any():
+        return float("nan"), float("nan")
     weights = np.linalg.lstsq(x[training], y[training], rcond=None)[0]
     rest = y[~training]
     mse = float(((rest - x[~training] @ weights) ** 2).mean())

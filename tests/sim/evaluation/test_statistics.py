@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hardware.errors import ConfigError
-from sim.evaluation.statistics import bootstrap, clopper_pearson, wilson
+from sim.evaluation.statistics import Interval, bootstrap, bootstrap_median, clopper_pearson, wilson
 
 # Specs of evaluation, section 5.2: k, n, Wilson 95 %, Clopper-Pearson 95 %.
 TABLE = [
@@ -85,3 +85,23 @@ def test_impossible_counts_are_refused(interval, successes, trials):
 def test_an_impossible_confidence_is_refused():
     with pytest.raises(ConfigError, match=r"confidence 95.*Expected a share between 0 and 1"):
         wilson(1, 2, confidence=95)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200, 201])
+def test_median_is_bootstrapped_as_by_drawing_every_value(count):
+    values = np.random.default_rng(3).normal(size=count)
+    drawn = bootstrap(values, statistic=lambda data: float(np.median(data)), resamples=4000)
+    quick = bootstrap_median(values, resamples=4000)
+    spread = float(values.std())
+    assert quick.lower == pytest.approx(drawn.lower, abs=0.05 * spread + 1e-12)
+    assert quick.upper == pytest.approx(drawn.upper, abs=0.05 * spread + 1e-12)
+
+
+def test_median_of_what_mostly_never_happens_has_an_infinite_upper_end():
+    interval = bootstrap_median(np.array([1.0] * 5 + [np.inf] * 4))
+    assert interval == Interval(1.0, float("inf"))
+
+
+def test_median_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="0 successes in 0 trials"):
+        bootstrap_median([])
