@@ -60,20 +60,15 @@ static raptor_flight flight;
 static bool is_ready;
 static bool has_motors;
 
-/* Microseconds that never wrap. */
+/* The firmware's microseconds, without their wrap every 71 minutes. */
 static uint64_t now_us(void)
 {
-#ifdef SIMULATOR_BUILD
-    /* The simulator target's virtual clock follows the spacing of single packets; real time does not jitter. */
-    return micros64_real();
-#else
     static uint32_t last;
     static uint64_t wraps;
     const uint32_t now = micros();
     wraps += now < last ? 1u : 0u;
     last = now;
     return (wraps << 32) | now;
-#endif
 }
 
 static void get_ready(void)
