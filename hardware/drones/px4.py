@@ -16,7 +16,7 @@ from hardware.drones.mavlink_link import UdpTransport, is_stream, open_link
 from hardware.drones.px4_modes import Mode
 from hardware.drones.px4_pilot import Phase
 from hardware.drones.px4_session import Session, SessionSettings
-from hardware.drones.px4_setpoints import RATES_NAMES, REFERENCE_NAMES
+from hardware.drones.state import RATES_NAMES, REFERENCE_NAMES
 from hardware.drones.transport import LinkError, Transport
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError, Refusal

@@ -20,13 +20,8 @@ from hardware.drones import ned, px4_modes
 from hardware.drones.mavlink import ClockOffset, Encoder, Framer, LinkQuality, Received
 from hardware.drones.px4_modes import LandedState, Mode
 from hardware.drones.px4_pilot import NS, Ask, Climb, Pilot, Stream
-from hardware.drones.px4_setpoints import (
-    ReferenceAcceleration,
-    Setpoints,
-    TextPieces,
-    VehicleState,
-    thrust_of_multiple,
-)
+from hardware.drones.px4_setpoints import Setpoints, TextPieces, thrust_of_multiple
+from hardware.drones.state import ReferenceAcceleration, VehicleState
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 
 # The heartbeat that tells the vehicle who we are, and TIMESYNC, once a second; questions until answered.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from hardware.frames import rotation_matrix
 from hardware.robot import Observation
 from policies.policy import ActContext
 from policies.raptor.policy import PUBLISHED, RaptorOptions, RaptorPolicy
-from sim.peers.policy import MotorObservation
+from sim.peers.policy import MotorObservation, MotorPolicy
 from sim.peers.px4.__main__ import main as run_vehicle
 from sim.peers.px4.vehicle import STEP_NS
 
@@ -56,10 +57,26 @@ class RaptorMotors:
         return [float(e) for e in chunk.values[0]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the vehicle. Returns the exit code: 0 after SIGINT or SIGTERM, 2 after bad input."""
-    rest = list(sys.argv[1:] if arguments is None else arguments)
-    folder = PUBLISHED
+class RunsVehicle(Protocol):
+    """The `main` of a simulated vehicle."""
+
+    def __call__(
+        self, arguments: Sequence[str] | None = None, *, motor_policy: MotorPolicy | None = None
+    ) -> int:
+        """Run it; returns the exit code."""
+
+
+def run_with_policy(arguments: Sequence[str], run_vehicle: RunsVehicle) -> int:
+    """Take `--policy DIR` out of a command line, load that policy, and run a vehicle with it.
+
+    Args:
+        arguments: the command line without the program.
+        run_vehicle: takes the rest of it.
+
+    Returns:
+        The exit code: 2 where the policy cannot be loaded.
+    """
+    rest, folder = list(arguments), PUBLISHED
     if "--policy" in rest:
         place = rest.index("--policy")
         folder = Path(rest[place + 1]) if place + 1 < len(rest) else Path()
@@ -70,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     return run_vehicle(rest, motor_policy=motors)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the vehicle. Returns the exit code: 0 after SIGINT or SIGTERM, 2 after bad input."""
+    return run_with_policy(sys.argv[1:] if arguments is None else arguments, run_vehicle)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,9 @@ class CrtpPeer:
         command, number = data[0], data[1] if len(data) > 1 else 0
         error = 0
         if command in (6, 7):
-            ids = [struct.unpack("<H", data[i + 1 : i + 3])[0] for i in range(2, len(data), 3)]
+            # As the firmware: whole entries of three bytes; cflib leaves a byte behind them.
+            entries = range(2, len(data) - 2, 3)
+            ids = [struct.unpack("<H", data[i + 1 : i + 3])[0] for i in entries]
             block = self._blocks.setdefault(number, _Block()) if command == 6 else self._blocks.get(number)
             if block is None or any(i >= len(names) for i in ids):
                 error = _ENOENT

@@ -15,7 +15,8 @@ from pathlib import Path
 from hardware.cards import load_robot_card
 from hardware.command import Command, CommandKind
 from hardware.drones.mavlink import Framer
-from hardware.drones.px4_setpoints import REFERENCE_NAMES, TextPieces
+from hardware.drones.px4_setpoints import TextPieces
+from hardware.drones.state import REFERENCE_NAMES
 
 ROOT = Path(__file__).parents[3]
 # Long: the machine may be busy with everything else. Nothing is measured against it.

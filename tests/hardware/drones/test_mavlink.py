@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from px4_lockstep import Flight
 from pymavlink.generator.mavcrc import x25crc
 
-from hardware.drones import px4_setpoints
+from hardware.drones import px4_setpoints, state
 from hardware.drones.mavlink import ClockOffset, Encoder, Framer, LinkQuality
 from hardware.drones.mavlink_link import UdpTransport, is_stream, open_link
 from hardware.drones.px4_session import Session, SessionSettings
@@ -116,8 +116,8 @@ def test_both_ends_survive_messages_whose_fields_hold_anything(frames):
         peer.step()
     status = session.status(10**9)
     assert status.battery_share is None or 0.0 <= status.battery_share <= 1.0
-    state = session.state
-    assert state is None or all(np.isfinite(v).all() for v in state.values.values())
+    seen = session.state
+    assert seen is None or all(np.isfinite(v).all() for v in seen.values.values())
     assert np.isfinite(vehicle.body.packed).all()
 
 
@@ -205,7 +205,7 @@ def test_thrust_counts_in_weights(multiple, hover, is_linear, expected):
 
 
 def test_the_acceleration_of_a_reference_is_that_of_its_velocity_without_spikes():
-    acceleration = px4_setpoints.ReferenceAcceleration()
+    acceleration = state.ReferenceAcceleration()
     for i in range(100):
         found = acceleration.add(np.array([0.02 * i * 2.0, 0.0, 0.0]), i * 20_000_000)
     assert found == pytest.approx([2.0, 0.0, 0.0], abs=1e-6)
@@ -219,7 +219,7 @@ def test_a_state_that_is_none_is_not_made():
         "orientation": np.array([1.0, 0, 0, 0]),
         "rates_frd": (0.0, 0.0, 0.0),
     }
-    make = px4_setpoints.VehicleState.make
+    make = state.VehicleState.make
     assert make(**good, velocity_ned=np.zeros(3)) is not None
     assert make(**good) is None
     assert make(**good | {"position": (math.nan, 0.0, 0.0)}, velocity_ned=np.zeros(3)) is None
