@@ -119,29 +119,30 @@ def test_the_gate_leaves_poor_teachers_out_and_fails_when_all_are(small, tmp_pat
 
 
 def test_a_short_training_flies_longer_than_random_networks(small):
-    """Five thousand steps are far from good, but teachers last longer than they did untrained."""
+    """2,500 hurried steps are far from good, but teachers last longer than they did untrained."""
     config = small(
-        count=4,
-        steps=5_000,
-        evaluate_every=5_000,
-        warm_up=500,
-        episodes=50,
+        steps=2_500,
+        evaluate_every=2_500,
+        warm_up=300,
+        environments=1,
+        episodes=30,
         batch_size=32,
         actor_hidden=32,
         critic_hidden=32,
-        actor_rate=2e-3,
-        critic_rate=2e-3,
+        discount=0.97,
+        polyak=0.97,
+        actor_rate=3e-3,
+        critic_rate=1e-2,
         actor_every=1,
         actor_average=0.99,
-        environments=1,
     )
-    group = Group(config, sample_airframes(4, seed=1), first=0)
-    fleet = make_fleet(group.airframes, config, each=50, seed=(1, 2, 3))
-    _, before, _ = evaluate(actions_of(group.sac.actor), fleet, 4, device=group.device)
+    group = Group(config, sample_airframes(6, seed=2), first=0)
+    fleet = make_fleet(group.airframes, config, each=30, seed=(1, 2, 3))
+    _, before, _ = evaluate(actions_of(group.sac.actor), fleet, 6, device=group.device)
     while not group.finished:
         group.advance()
-    # 1.5 to 1.8 times as long where it was tried.
-    assert np.mean(group.points[-1].lengths) > 1.15 * np.mean(before)
+    # 1.2 to 1.5 times as long for the three seeds that were tried.
+    assert np.mean(group.points[-1].lengths) > 1.08 * np.mean(before)
 
 
 def test_segments_never_cut_across_an_evaluation(small):
