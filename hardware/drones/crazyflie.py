@@ -226,6 +226,12 @@ class CrazyflieVehicle:
         return self._pilot.safe_stopped
 
     @property
+    def firmware(self) -> str:
+        """What flies, such as "Crazyflie, CRTP 12"; empty before it has told."""
+        with self._lock:
+            return "" if self._radio is None else self._radio.firmware
+
+    @property
     def problem(self) -> str:
         """Why the last request came to nothing, or what is wrong with the link; empty: nothing."""
         return self._link_problem or self._pilot.problem

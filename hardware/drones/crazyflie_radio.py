@@ -81,6 +81,11 @@ class Radio:
         if link is not None:
             link.close()
 
+    @property
+    def firmware(self) -> str:
+        """What answers, with the version of its protocol."""
+        return f"Crazyflie, CRTP {self._cf.platform.get_protocol_version()}"
+
     # --- parameters ---------------------------------------------------------------------------
 
     @property

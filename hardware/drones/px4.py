@@ -204,6 +204,11 @@ class PX4Vehicle:
         return self._session.pilot.safe_stopped
 
     @property
+    def firmware(self) -> str:
+        """What flies, such as "PX4 1.15.4"; empty before it has told."""
+        return self._session.firmware
+
+    @property
     def problem(self) -> str:
         """Why the last request came to nothing, or what is wrong with the link; empty: nothing."""
         return self._link_problem or self._session.pilot.problem

@@ -30,7 +30,9 @@ _FAST_SYNC_NS = NS // 10
 _LOST_NS = 3 * NS
 # The messages we want and how often, Hz; the rate of ODOMETRY is the card's.
 _WANTED = {0: 5.0, 1: 2.0, 147: 1.0, 245: 5.0, 436: 5.0}
-_ODOMETRY_ID = 331
+_ODOMETRY_ID, _VERSION_ID = 331, 148
+# What the simulated vehicle has where firmware has its commit.
+PEER_VERSION = b"rflxpeer"
 # PX4 parameters that the thrust of RATES_THRUST needs.
 HOVER, CURVE = "MPC_THR_HOVER", "THR_MDL_FAC"
 _INT32 = 6
@@ -101,6 +103,8 @@ class Session:
         self._sent_ns = 0
         self._beat_ns = self._sync_ns = self._question_ns = -_SECOND_NS
         self._boot_ns = 0
+        # What flies; empty before it has told.
+        self.firmware = ""
         # What other systems and unusable messages sent: counted, never acted on.
         self.foreign = 0
         self.unusable = 0
@@ -174,6 +178,8 @@ class Session:
         if self.vehicle is not None and now - self._question_ns >= _SECOND_NS:
             self._question_ns = now
             self._ask_parameters()
+            if not self.firmware:
+                self._ask(Ask(px4_modes.REQUEST_MESSAGE, (float(_VERSION_ID),) + (0.0,) * 6))
             if not self._has_odometry:
                 self._ask_rates()
 
@@ -388,6 +394,12 @@ class Session:
             self._values[m.param_id] = float(struct.unpack("<i", struct.pack("<f", m.param_value))[0])
         elif math.isfinite(m.param_value):
             self._values[m.param_id] = float(m.param_value)
+
+    def _on_autopilot_version(self, m: Any, data_ns: int, steady_ns: int) -> None:  # noqa: ANN401
+        number = int(m.flight_sw_version)
+        version = ".".join(str(number >> shift & 0xFF) for shift in (24, 16, 8))
+        name = "PX4-like peer" if bytes(m.flight_custom_version) == PEER_VERSION else "PX4"
+        self.firmware = f"{name} {version}"
 
     def _on_sys_status(self, m: Any, data_ns: int, steady_ns: int) -> None:  # noqa: ANN401
         check = self._common.MAV_SYS_STATUS_PREARM_CHECK

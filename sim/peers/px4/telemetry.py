@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hardware.drones import ned
+from hardware.drones.px4_session import PEER_VERSION
 from sim.peers.px4.vehicle import PeerVehicle
 
 # Where home is: PX4's simulations start at this field near Zurich.
@@ -260,7 +261,7 @@ class Telemetry:
             | c.MAV_PROTOCOL_CAPABILITY_SET_ATTITUDE_TARGET
         )
         version = 1 << 24 | 16 << 16 | 0 << 8 | 255
-        none = [0] * 8
+        none, own = [0] * 8, list(PEER_VERSION)
         return c.MAVLink_autopilot_version_message(
-            abilities, version, version, version, 0, none, none, none, 0, 0, 1
+            abilities, version, version, version, 0, own, none, none, 0, 0, 1
         )

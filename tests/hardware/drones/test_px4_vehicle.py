@@ -49,6 +49,7 @@ def test_it_flies_over_a_socket_and_leaves_the_vehicle_landed():
         # The stamp is the vehicle's capture time on our clock, not its time since boot.
         assert abs(vehicle.read().age_s(time.time_ns())) < 30.0
         assert vehicle.statistics["malformed_bytes"] == 0
+        assert vehicle.firmware == "PX4-like peer 1.16.0"
         with pytest.raises(Refusal, match="velocity_y is not finite"):
             vehicle.command(reference((0.0, 0.0, 1.5), (0.0, math.nan, 0.0)))
         vehicle.land()

@@ -1,4 +1,4 @@
-"""Protects the wire peers' body and controllers: the reference dynamics, contact, and a flight that settles."""
+"""Protects the body and the controllers of wire peers: the reference dynamics, contact, flights that settle."""
 
 import math
 
