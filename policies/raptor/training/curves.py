@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 CURVE_FILE = "learning_curve"
-_JUDGED = ("hover_crash", "hover_rmse_m", "figure_eight_crash", "figure_eight_rmse_m", "delay_crash")
+_JUDGED = (
+    *("hover_crash", "hover_rmse_m", "hover_heading_rad"),
+    *("figure_eight_crash", "figure_eight_rmse_m", "delay_crash"),
+)
 # Crash rates: what is plotted, its label and its colour.
 _RATES = (
     ("hover_crash", "hover, tilted starts", "#0072b2"),

@@ -36,6 +36,8 @@ class Judgement:
     # Median over survivors of the error in that last second, root mean square, metres; the limit where
     # nobody survived, here as below.
     hover_rmse_m: float
+    # Median over survivors of their mean heading error in that second, radians.
+    hover_heading_rad: float
     # Lost in two figure eights of 5.5 s: ever further than 3 m.
     figure_eight_crash: float
     # Mean over survivors of their error after the ramp, root mean square, metres.
@@ -45,11 +47,12 @@ class Judgement:
 
     @property
     def score(self) -> float:
-        """What is compared, the lower the better: crashes, and metres beyond the published error."""
+        """What is compared, the lower the better: crashes, and what lies beyond 16 cm and half a degree."""
         return (
             self.hover_crash
             + self.figure_eight_crash
             + 0.3 * self.delay_crash
+            + max(0.0, self.hover_heading_rad - 0.01)
             + max(0.0, self.figure_eight_rmse_m - 0.16)
         )
 
@@ -70,29 +73,36 @@ def judge(
     """
     size = module.head.weight.shape[1]
     rules = FlightRules(clip_position_m, clip_velocity_m_s, lost_m=50.0, lost_m_s=60.0, lost_rad_s=120.0)
-    hover = _errors(module, _case(airframes, size, eight=False, late=False), rules)
-    eight = _errors(module, _case(airframes, size, eight=True, late=False), rules)
-    late = _errors(module, _case(airframes, size, eight=True, late=True), rules)
+    hover, headings = _errors(module, _case(airframes, size, eight=False, late=False), rules)
+    eight, _ = _errors(module, _case(airframes, size, eight=True, late=False), rules)
+    late, _ = _errors(module, _case(airframes, size, eight=True, late=True), rules)
     hover_lost = ~(hover[-_LAST_STEPS:] <= _HOVER_LOST_M).all(axis=0)
     eight_lost, late_lost = (~(errors <= _EIGHT_LOST_M).all(axis=0) for errors in (eight, late))
     hover_rms = _rms(hover[-_LAST_STEPS:])[~hover_lost]
+    heading = headings[-_LAST_STEPS:].mean(axis=0)[~hover_lost]
     eight_rms = _rms(eight[_RAMP_STEPS:])[~eight_lost]
     return Judgement(
         hover_crash=float(hover_lost.mean()),
         hover_rmse_m=float(np.median(hover_rms)) if len(hover_rms) else _HOVER_LOST_M,
+        hover_heading_rad=float(np.median(heading)) if len(heading) else np.pi,
         figure_eight_crash=float(eight_lost.mean()),
         figure_eight_rmse_m=float(eight_rms.mean()) if len(eight_rms) else _EIGHT_LOST_M,
         delay_crash=float(late_lost.mean()),
     )
 
 
-def _errors(module: RaptorModule, scenario: Scenario, rules: FlightRules) -> Float32Array:
-    """Distances to the reference after every step, (T, N); infinite for a lost vehicle."""
+def _errors(
+    module: RaptorModule, scenario: Scenario, rules: FlightRules
+) -> tuple[Float32Array, Float32Array]:
+    """Distances to the reference and heading errors after every step, (T, N); infinite where lost."""
     with torch.no_grad():
         flight = fly(module, scenario, rules)
     states, alive = flight.states.cpu().numpy(), flight.alive.cpu().numpy()
     distance = np.sqrt(((states[1:-1, :3] - scenario.reference[1:, :3]) ** 2).sum(axis=1))
-    return np.where(alive[1:-1] > 0.0, distance, np.float32(np.inf))
+    heading = 2.0 * np.abs(np.arctan(states[1:-1, 6] / np.maximum(np.abs(states[1:-1, 3]), 1e-6)))
+    gone = np.float32(np.inf)
+    lives = alive[1:-1] > 0.0
+    return np.where(lives, distance, gone), np.where(lives, heading, gone).astype(np.float32)
 
 
 def _rms(errors: Float32Array) -> Float32Array:

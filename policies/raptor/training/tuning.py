@@ -26,6 +26,8 @@ _AVERAGE = 0.99
 # Updates over which the learning rate rises.
 _RISE = 20
 _TUNING_SEED = 2
+# Sine of half the heading error at which its cost turns from square to logarithmic.
+_HEADING = 0.05
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,10 @@ def cost(flight: Flight, scenario: Scenario, config: RaptorTrainConfig) -> Tenso
     position = (state[:, 0:3] - reference[1:, 0:3]).square().sum(1) / config.position_scale_m**2
     velocity = (state[:, 7:10] - reference[1:, 3:6]).square().sum(1) / config.velocity_scale_m_s**2
     w, x, y, z = (state[:, row].square() for row in range(3, 7))
-    # The squared sine of half the heading, and of half the tilt.
-    attitude = z / (w + z + 0.01) + 0.5 * (x + y)
+    # The squared sines of half the heading and of half the tilt. The heading counts like a distance, or it
+    # would come to rest several degrees off; the tilt is what a vehicle flies with.
+    heading = z / (w + z + 0.01) / _HEADING**2
+    attitude = _HEADING * heading.log1p() + 0.5 * (x + y)
     rotation = (state[:, 10:13].square().sum(1) + 1.0).sqrt()
     running = (
         config.position_scale_m * position.log1p()
