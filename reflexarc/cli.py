@@ -49,6 +49,17 @@ VERBS: dict[str, Command | Group] = {
             "With --json every log line is one JSON object on a line of its own."
         ),
     ),
+    "vehicle": Command(
+        summary="Arm, disarm, take off or land a vehicle that `up` has brought up.",
+        config="reflexarc.vehicle:VehicleConfig",
+        run="reflexarc.vehicle:run",
+        examples=(
+            Example("reflexarc vehicle arm", "arms the only vehicle there is, or says why it will not"),
+            Example("reflexarc vehicle take-off", "climbs; then the reference begins"),
+            Example("reflexarc vehicle land --namespace px4", "lands and disarms that vehicle"),
+        ),
+        details="Calls the services of robot_node, which answer when it has happened. Exit code 1 otherwise.",
+    ),
     "train": Group(
         summary="Train a policy and write its policy folder.", commands="reflexarc.train:COMMANDS"
     ),

@@ -1,0 +1,115 @@
+"""`reflexarc vehicle`: arm, disarm, take off and land a running vehicle, where there is no `ros2` command."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from reflexarc.imports import add_ros_package
+from reflexarc.output import Output
+
+_SUFFIX = "/robot_node/arm"
+# What is asked for: the service, and what a SetBool service is told.
+_SERVICES: dict[str, tuple[str, bool | None]] = {
+    "arm": ("arm", True),
+    "disarm": ("arm", False),
+    "take-off": ("take_off", None),
+    "land": ("land", None),
+}
+
+
+@dataclass(frozen=True)
+class VehicleConfig:
+    """What to ask for."""
+
+    # What the vehicle is to do.
+    request: Annotated[Literal["arm", "disarm", "take-off", "land"], tyro.conf.Positional]
+    # Its namespace; none: the only vehicle there is in this ROS domain.
+    namespace: str = ""
+    # How long to look for it, and how long to wait for the answer, seconds.
+    search_s: float = 5.0
+    timeout_s: float = 60.0
+
+
+def run(config: VehicleConfig, output: Output) -> int:
+    """Ask the vehicle and print its answer.
+
+    Args:
+        config: what to ask for.
+        output: where the answer goes.
+
+    Returns:
+        0 when it has happened, 1 when it was refused or not answered.
+
+    Raises:
+        ConfigError: no vehicle, or several and none chosen; an rclpy that cannot load.
+    """
+    add_ros_package()
+    from reflexarc_ros.bringup import environment
+
+    os.environ.update(environment())
+    import rclpy
+    from std_srvs.srv import SetBool, Trigger
+
+    service, value = _SERVICES[config.request]
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("reflexarc_vehicle", context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    try:
+        namespace = _find(node, config, executor)
+        client = node.create_client(
+            Trigger if value is None else SetBool, f"{namespace}/robot_node/{service}"
+        )
+        client.wait_for_service(config.search_s)
+        request = Trigger.Request() if value is None else SetBool.Request(data=value)
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, config.timeout_s)
+        answer = future.result() if future.done() else None
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        context.try_shutdown()
+    success = answer is not None and bool(answer.success)
+    message = f"no answer within {config.timeout_s:g} s" if answer is None else str(answer.message)
+    output.result({"ok": success, "vehicle": namespace, "request": config.request, "message": message})
+    if not output.json:
+        output.console.print(f"{namespace}: {message}", markup=False)
+    return 0 if success else 1
+
+
+def _find(node: Any, config: VehicleConfig, executor: Any) -> str:  # noqa: ANN401
+    """The vehicle's namespace."""
+    from hardware.errors import ConfigError
+
+    wanted = f"/{config.namespace.strip('/')}" if config.namespace else None
+    deadline_s = time.monotonic() + config.search_s
+    found: list[str] = []
+    while time.monotonic() < deadline_s:
+        executor.spin_once(timeout_sec=0.1)
+        names = [name for name, _ in node.get_service_names_and_types()]
+        found = sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        if wanted in found:
+            return str(wanted)
+        # The others of a crowded graph are found a little later.
+        if len(found) == 1 and wanted is None and time.monotonic() > deadline_s - 0.8 * config.search_s:
+            return found[0]
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    if not found or wanted is not None:
+        raise ConfigError(
+            f"there is no vehicle {wanted!r}" if wanted else "there is no vehicle",
+            where=f"ROS domain {domain}",
+            expected="one of " + ", ".join(found) if found else "a running system with a flight controller",
+            mend="start one (reflexarc up quadrotor robot:=px4_peer), or set ROS_DOMAIN_ID to its domain",
+        )
+    raise ConfigError(
+        f"there are {len(found)} vehicles: {', '.join(found)}",
+        where=f"ROS domain {domain}",
+        expected="one, or a choice",
+        mend="choose one with --namespace",
+    )
