@@ -122,3 +122,11 @@ def test_an_end_that_was_asked_for_is_no_failure() -> None:
 def test_bad_input_stops_before_any_node_starts() -> None:
     with pytest.raises(ConfigError, match="airframe"):
         start("quadrotor", airframe="no_such_airframe")
+
+
+def test_a_vehicle_is_given_the_time_to_land_and_brings_its_simulated_flight_controller() -> None:
+    made = start("quadrotor", robot="px4_peer")
+    assert next(iter(made)) == "peer_node"
+    assert float(made["robot_node"]["sigterm_timeout"]) >= 30.0
+    assert float(made["peer_node"]["sigterm_timeout"]) >= 30.0
+    assert float(start("quadrotor")["robot_node"]["sigterm_timeout"]) < 30.0
