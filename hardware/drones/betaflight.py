@@ -38,7 +38,7 @@ from hardware.drones.msp_messages import Msp, MspFormatError, encode_channels
 from hardware.drones.outer_loop import HoverThrottle, RatesThrust, Setpoint
 from hardware.drones.pilot import IN_AIR, Orders, Phase, Pilot
 from hardware.drones.pose import PoseState, PoseTracker
-from hardware.drones.raptor_feed import FEED, Feeder, FlightState
+from hardware.drones.raptor_feed import FEED, STATUS, Feeder, FlightState, OnboardStatus
 from hardware.drones.transport import LinkError
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.drones.watchdog import Watchdog
@@ -274,7 +274,11 @@ class BetaflightVehicle:
             flies = not self._is_onboard or (answer is not None and answer.state is FlightState.FLYING)
             return VehicleStatus(
                 armed=bool(armed),
-                mode="unknown" if armed is None else telemetry.mode,
+                mode="unknown"
+                if armed is None
+                else "policy"
+                if flies and self._is_onboard
+                else telemetry.mode,
                 follows_commands=phase in (Phase.HOLD, Phase.FOLLOW) and flies,
                 failsafe=telemetry.mode == "failsafe" or phase is Phase.CUT,
                 arming_blockers=() if armed else self._blockers(now_ns),
@@ -304,6 +308,19 @@ class BetaflightVehicle:
         """Why the policy in the firmware does not fly; empty when it does, or when there is none."""
         answer = self._feeder.answer
         return "" if answer is None else answer.reason
+
+    def onboard_status(self) -> OnboardStatus:
+        """Ask the policy in the firmware how it does; waits for the answer.
+
+        Raises:
+            Refusal: there is no such policy, or no answer.
+        """
+        try:
+            if self._link is None:
+                raise LinkError("not connected")
+            return OnboardStatus.parse(self._link.ask(STATUS, version=MspVersion.V2))
+        except (LinkError, MspFormatError) as error:
+            raise Refusal(f"no status of a policy in the firmware: {error}") from error
 
     def _blockers(self, now_ns: int) -> tuple[str, ...]:
         """The firmware's reasons not to arm, and ours."""

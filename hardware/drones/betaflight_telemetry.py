@@ -26,7 +26,7 @@ _EVERY = 10
 # What was said is believed for this long, seconds.
 _BELIEVED_S = 1.0
 _GYRO_S = 0.08
-_MODES = {Box.FAILSAFE: "failsafe", Box.USER1: "policy", Box.ANGLE: "angle", Box.HORIZON: "horizon"}
+_MODES = {Box.FAILSAFE: "failsafe", Box.ANGLE: "angle", Box.HORIZON: "horizon"}
 
 
 class Telemetry:
