@@ -50,7 +50,17 @@ _QUARTER = np.float32(0.25)
 
 
 def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """Compile a loop over vehicles; the code is kept on disk where a folder for it can be written."""
+    """Compile a loop over vehicles; the code is kept on disk where a folder for it can be written.
+
+    Numba compiles again when the file changes that a loop is in, but not when one changes that it calls:
+    whoever edits this one removes the `__pycache__` folders of those that build on it.
+
+    Args:
+        function: the loop.
+
+    Returns:
+        The compiled loop.
+    """
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found no folder for its cache
