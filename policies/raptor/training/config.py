@@ -51,9 +51,9 @@ class RaptorTrainConfig:
     # card, which then refuses slower robots; look at the crash rate with late actions before raising it.
     max_loop_age_s: float = 0.005
     # Disturbances of both stages, drawn anew for every vehicle: largest delay from action to motors, seconds.
-    action_delay_s: float = 0.015
+    action_delay_s: float = 0.02
     # Largest age of the velocity that the policy sees, seconds.
-    velocity_delay_s: float = 0.02
+    velocity_delay_s: float = 0.03
     # Largest standard deviation of the noise on position, metres; every vehicle has a random share of it.
     position_noise_m: float = 0.01
     # The same on orientation, radians.
@@ -97,13 +97,15 @@ class RaptorTrainConfig:
     # Learning rate at its end, reached along a cosine.
     tuning_end_rate: float = 1e-4
     # Share of vehicles that turn slowly, torque to inertia below 110 1/s^2, beyond those drawn by chance.
-    slow: float = 0.25
+    slow: float = 0.2
+    # Share of small vehicles that yaw violently.
+    yawing: float = 0.1
     # Share of vehicles beyond the distribution that policies are judged by.
     wide: float = 0.1
     # Weight of the velocity error in the cost, against the position error.
     velocity_cost: float = 0.1
     # Weight of heading and tilt.
-    attitude_cost: float = 0.2
+    attitude_cost: float = 0.3
     # Weight of the rate of rotation.
     rotation_cost: float = 0.002
     # Weight of the action's change from step to step.
@@ -178,6 +180,7 @@ class RaptorTrainConfig:
         """What the vehicles of the tuning meet."""
         return ScenarioRules(
             slow=self.slow,
+            yawing=self.yawing,
             wide=self.wide,
             tilt_rad=self.tilt_rad,
             action_delay_s=(0.0, self.action_delay_s),

@@ -29,8 +29,14 @@ class ScenarioRules:
     airframes: SamplingRules = SamplingRules()
     # Share of airframes that turn slowly, with a torque-to-inertia ratio within `slow_torque_to_inertia`
     # (1/s^2): the published policy crashes with these alone.
-    slow: float = 0.25
+    slow: float = 0.2
     slow_torque_to_inertia: Range = (38.0, 110.0)
+    # Share of airframes that are small and yaw as violently as they roll: when actions come late, these are
+    # the first to be lost.
+    yawing: float = 0.1
+    yawing_airframes: SamplingRules = SamplingRules(
+        mass_kg=(0.02, 0.15), torque_to_inertia=(500.0, 1250.0), torque_constant_m=(0.03, 0.052)
+    )
     # Share of airframes from a wider distribution than the one that policies are judged by: real vehicles
     # lie beyond it, such as a Crazyflie (weaker) or a racer (stronger, with faster motors).
     wide: float = 0.1
@@ -57,10 +63,10 @@ class ScenarioRules:
     period_s: Range = (4.5, 11.0)
     half_width_m: Range = (0.5, 1.2)
     # Delay from action to motors. A share of `no_delay` has none.
-    action_delay_s: Range = (0.0, 0.015)
+    action_delay_s: Range = (0.0, 0.02)
     no_delay: float = 0.25
     # Age of the velocity that the policy sees; the same share has none.
-    velocity_delay_s: Range = (0.0, 0.02)
+    velocity_delay_s: Range = (0.0, 0.03)
     # Largest standard deviations of the noise on position (m), rotation matrix, velocity (m/s) and body
     # rates (rad/s). A vehicle's are a random share of them.
     position_noise_m: float = 0.01
@@ -81,7 +87,17 @@ class ScenarioRules:
         """
         problems = [
             name
-            for name in ("slow", "wide", "near", "figure_eight", "langevin", "no_delay", "force", "gust")
+            for name in (
+                "slow",
+                "yawing",
+                "wide",
+                "near",
+                "figure_eight",
+                "langevin",
+                "no_delay",
+                "force",
+                "gust",
+            )
             if not 0.0 <= getattr(self, name) <= 1.0
         ]
         problems += [
@@ -94,7 +110,7 @@ class ScenarioRules:
             "velocity_delay_s": (PAST_VELOCITIES - 1) * PERIOD_S,
         }
         problems += [name for name, limit in longest.items() if getattr(self, name)[1] > limit + 1e-9]
-        for pair in (("figure_eight", "langevin"), ("slow", "wide")):
+        for pair in (("figure_eight", "langevin"), ("slow", "yawing", "wide")):
             if sum(getattr(self, name) for name in pair) > 1.0:
                 problems += pair
         if problems:
@@ -152,10 +168,15 @@ def draw(
 
 def _airframes(rules: ScenarioRules, count: int, rng: np.random.Generator) -> AirframeBatch:
     slow = replace(rules.airframes, torque_to_inertia=rules.slow_torque_to_inertia)
-    some, odd = round(rules.slow * count), round(rules.wide * count)
+    special = (
+        (round(rules.slow * count), slow),
+        (round(rules.yawing * count), rules.yawing_airframes),
+        (round(rules.wide * count), rules.wide_airframes),
+    )
+    plain = max(count - sum(n for n, _ in special), 0)
     parts = [
         sample_airframes(n, seed=int(rng.integers(2**62)), rules=r)
-        for n, r in ((count - some - odd, rules.airframes), (some, slow), (odd, rules.wide_airframes))
+        for n, r in ((plain, rules.airframes), *special)
     ]
     order = rng.permutation(count)
     return AirframeBatch(
