@@ -73,7 +73,7 @@ def _headline(policies: Mapping[str, PolicyResult], console: Console) -> None:
 
 
 def _rows(title: str, rows: Sequence[Row], console: Console) -> None:
-    table = _table(title, "case", "lost", "left the box", "steps", "RMSE median, m", "mean, m", "settled, s")
+    table = _table(title, "case", "lost", "left box", "steps", "RMSE, m", "mean, m", "settled, s")
     for row in rows:
         table.add_row(
             row.name,
@@ -173,5 +173,5 @@ def _table(title: str, *heads: str):  # noqa: ANN202, rich is imported late
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number == 0 else "right")
+        table.add_column(head, justify="left" if number == 0 else "right", no_wrap=number == 0)
     return table

@@ -12,8 +12,8 @@ from hardware.errors import ConfigError
 from sim.evaluation.fleet.cases import Case, FleetController, FleetPolicy
 from sim.evaluation.fleet.flight import Advance, BoolArray, FleetFlight, fly
 from sim.evaluation.fleet.measures import Estimate, Rate, Row, mean_of, median_of, rate, summarise
-from sim.evaluation.fleet.named import NAMED_STEPS, RECOVERY, NamedRow, RecoveryRow, fly_named, recover
-from sim.evaluation.fleet.probe import PROBE_STEPS, Probe, probe_thrust_to_weight
+from sim.evaluation.fleet.named import NAMED_CASES, RECOVERY, NamedRow, RecoveryRow, fly_named, recover
+from sim.evaluation.fleet.probe import PROBE, PROBE_EPISODES, Probe, probe_thrust_to_weight
 from sim.evaluation.fleet.tables import DELAYED, FIGURE_EIGHT, HOVER, SENSITIVITY, SENSITIVITY_PERIOD_S
 from sim.quadrotor.fleet_airframes import AirframeBatch, Float32Array
 from sim.quadrotor.sampling import sample_airframes
@@ -149,7 +149,7 @@ def evaluate_fleet(
     _check(policies, airframes, sensitivity_airframes, parts)
     batch = sample_airframes(airframes, seed=seed)
     few = batch.take(np.arange(sensitivity_airframes))
-    total, flown = len(policies) * sum(_STEPS[part] for part in parts), 0
+    total, flown = len(policies) * sum(_steps(part) for part in parts), 0
 
     def advance(steps: int) -> None:
         nonlocal flown
@@ -176,17 +176,19 @@ def evaluate_fleet(
     return FleetReport(results, flights, batch)
 
 
-# Control steps of each part, for one policy.
-_STEPS: Mapping[Part, int] = {
-    Part.HOVER: sum(case.steps for case in HOVER),
-    Part.FIGURE_EIGHT: sum(case.steps for case in FIGURE_EIGHT),
-    Part.SENSITIVITY: 2
-    * sum(case.steps + replace(case, figure_eight_s=SENSITIVITY_PERIOD_S).steps for case in SENSITIVITY),
-    Part.COMPARISON: sum(case.steps for case in COMPARISON),
-    Part.NAMED: NAMED_STEPS,
-    Part.RECOVERY: 2 * RECOVERY.steps,
-    Part.PROBE: PROBE_STEPS,
-}
+def _steps(part: Part) -> int:
+    """Control steps of a part, for one policy."""
+    eights = [replace(case, figure_eight_s=SENSITIVITY_PERIOD_S) for case in SENSITIVITY]
+    cases: Mapping[Part, Sequence[Case]] = {
+        Part.HOVER: HOVER,
+        Part.FIGURE_EIGHT: FIGURE_EIGHT,
+        Part.SENSITIVITY: 2 * (*SENSITIVITY, *eights),
+        Part.COMPARISON: COMPARISON,
+        Part.NAMED: NAMED_CASES,
+        Part.RECOVERY: 2 * (RECOVERY,),
+        Part.PROBE: PROBE_EPISODES * (PROBE,),
+    }
+    return sum(case.steps for case in cases[part])
 
 
 def _fly_tables(

@@ -19,6 +19,7 @@ EPISODES = 256
 _EIGHTS = (Case("10 s", figure_eight_s=10.0), Case("5.5 s", figure_eight_s=5.5))
 _HOVER = Case("hover")
 _STARTS = Case("imitation init", start=IMITATION)
+NAMED_CASES = (*_EIGHTS, _HOVER, _STARTS)
 RECOVERY = Case("recovery", hover_s=5.0)
 # Figure 3 of the paper: displaced by this much, nose down or up by 90 degrees, at rest.
 _DISPLACED_M, _PITCHED_RAD = (2.0, 2.0, 0.0), -np.pi / 2
@@ -99,9 +100,6 @@ def fly_named(
         )
         for i, name in enumerate(names)
     )
-
-
-NAMED_STEPS = sum(case.steps for case in (*_EIGHTS, _HOVER, _STARTS))
 
 
 def recover(

@@ -19,11 +19,10 @@ from sim.quadrotor.fleet import IMITATION
 from sim.quadrotor.fleet_airframes import Float32Array
 from sim.quadrotor.sampling import sample_airframes
 
-_CASE = Case("probe", start=IMITATION)
-EPISODES, _LATE_STEP, _STRIDE, _TRAINING_SHARE = 4, 400, 5, 0.8
+PROBE = Case("probe", start=IMITATION)
+PROBE_EPISODES, _LATE_STEP, _STRIDE, _TRAINING_SHARE = 4, 400, 5, 0.8
 # Fresh airframes: far from the seeds of the tables.
 _SEED_OFFSET = 1_000_000
-PROBE_STEPS = EPISODES * _CASE.steps
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ def probe_thrust_to_weight(
     fitted = round(_TRAINING_SHARE * airframes)
     flights: list[Float32Array] = []
     kept: list[Float32Array] = []
-    for episode in range(EPISODES):
-        fleet = make_fleet(_CASE, batch, seed=_SEED_OFFSET + seed * EPISODES + episode)
+    for episode in range(PROBE_EPISODES):
+        fleet = make_fleet(PROBE, batch, seed=_SEED_OFFSET + seed * PROBE_EPISODES + episode)
         controller.reset(airframes)
         states = []
         is_lost = np.zeros(airframes, np.bool_)
         with np.errstate(all="ignore"):
-            for step in range(_CASE.steps):
+            for step in range(PROBE.steps):
                 action = controller.act(fleet.observe(), step * 10_000_000)
                 if step % _STRIDE == 0:
                     states.append(controller.hidden)
@@ -78,7 +77,7 @@ def probe_thrust_to_weight(
         flights.append(np.array(states))
         kept.append(np.where(is_lost[:, None], np.float32(np.nan), flights[-1][_LATE_STEP // _STRIDE :]))
         if advance is not None:
-            advance(_CASE.steps)
+            advance(PROBE.steps)
     late = [flight[_LATE_STEP // _STRIDE :] for flight in flights]
     late_r2, late_mse = _fit(late, batch.thrust_to_weight, fitted)
     kept_r2, kept_mse = _fit(kept, batch.thrust_to_weight, fitted)
