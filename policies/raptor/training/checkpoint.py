@@ -67,18 +67,21 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return tensors, document
 
 
-def require_same(document: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:
+def require_same(
+    document: dict[str, Any], settings: dict[str, Any], defaults: dict[str, Any], folder: Path
+) -> None:
     """Refuse to go on with other settings than a training began with.
 
     Args:
         document: of the checkpoint; holds `settings`.
         settings: those of now.
+        defaults: what a setting was that the version did not have that the training began with.
         folder: of the training.
 
     Raises:
         ConfigError: a setting differs.
     """
-    theirs = document.get("settings", {})
+    theirs = defaults | document.get("settings", {})
     other = sorted(name for name, value in settings.items() if theirs.get(name) != value)
     if other:
         raise ConfigError(

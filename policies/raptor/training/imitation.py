@@ -21,6 +21,7 @@ from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.sequence import follow
 from policies.raptor.training.teachers.bank import PRIVILEGED_SIZE, TeacherBank
 from sim.quadrotor.fleet import QuadrotorFleet, StartRules, TerminationRules
+from sim.quadrotor.perturbations import Perturbations
 from sim.quadrotor.references import HOVER, TRAINING
 
 # Steps of an episode after which a teacher's position counts as its steady state.
@@ -202,8 +203,11 @@ def gather(
         seed=_seed(config, _EPISODE_SEED, number),
         start=_start(config),
         reference=TRAINING,
-        # Teachers fly as they learned to; what disturbs the student is not theirs to bear.
-        perturbations=None if student is None else config.perturbations(),
+        # Teachers fly as they learned to, with a constant force; what else disturbs the student is not theirs
+        # to bear.
+        perturbations=Perturbations(force_scale=config.force_scale)
+        if student is None
+        else config.perturbations(),
         dt_s=0.005 if delayed else 0.01,
         physics_steps=2 if delayed else 1,
         episode_steps=config.episode_steps,

@@ -75,9 +75,11 @@ class ScenarioRules:
     rate_noise_rad_s: float = 0.1
     # Largest deviation of a rotor's thrust from its airframe's, a share.
     motor_mismatch: float = 0.05
-    # Share of vehicles with a constant force as the sampler's rule says, and with gusts on top.
+    # Share of vehicles with a constant force, and with gusts on top.
     force: float = 0.3
     gust: float = 0.2
+    # Their strength as a multiple of what the sampler drew for the airframe.
+    force_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse shares that are none and ranges upside down.
@@ -150,7 +152,8 @@ def draw(
     blurred = rng.random(count) >= rules.no_delay
     forced, gusty = rng.random(count) < rules.force, rng.random(count) < rules.gust
     uneven = rules.motor_mismatch * rng.random(count)
-    constant = forced * airframes.force_std_n * rng.standard_normal((3, count))
+    strength = rules.force_scale * airframes.force_std_n
+    constant = forced * strength * rng.standard_normal((3, count))
     return Scenario(
         airframes=airframes,
         state=state,
@@ -158,7 +161,7 @@ def draw(
         past_actions=np.repeat(action[None], PAST_ACTIONS, axis=0),
         past_velocities=np.repeat(state[None, 7:10], PAST_VELOCITIES - 1, axis=0),
         reference=reference,
-        force_n=_force(constant, np.where(gusty, airframes.force_std_n, 0.0), steps, rng),
+        force_n=_force(constant, np.where(gusty, strength, 0.0), steps, rng),
         noise=_noise(rules, count, steps, rng),
         motor_gain=(1.0 + uneven * rng.uniform(-1.0, 1.0, (4, count))).astype(np.float32),
         action_delay_s=(late * rng.uniform(*rules.action_delay_s, count)).astype(np.float32),

@@ -309,7 +309,8 @@ class _Training:
         if found is None:
             return
         tensors, document = found
-        require_same(document, self._settings(), self.folder)
+        defaults = {field.name: field.default for field in dataclasses.fields(self.config)}
+        require_same(document, self._settings(), defaults, self.folder)
         load_module("module", self.module, tensors)
         self.epochs, self._cpu_before = document["epochs"], document["cpu_s"]
         self.rows = [_row(values) for values in document["rows"]]
