@@ -1,4 +1,4 @@
-"""Protects the body and the controllers of wire peers: the reference dynamics, contact, flights that settle."""
+"""Protects body and controllers of the wire peers: the reference dynamics, contact, flights that settle."""
 
 import math
 
