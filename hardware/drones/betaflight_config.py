@@ -175,17 +175,16 @@ def inspect(ask: Ask, wanted: Wanted, *, bend: float, idle: float, where: str) -
         profile = RateProfile.parse(ask(Msp.RC_TUNING, b""))
         deadband, yaw_deadband = struct.unpack_from("<BB", ask(Msp.RC_DEADBAND, b""))
         throttle_low_us = struct.unpack_from("<BHHH", ask(Msp.RX_CONFIG, b""))[3]
-        channel_map = tuple(ask(Msp.RX_MAP, b""))
+        raw = _raw_channels(tuple(ask(Msp.RX_MAP, b"")))
         box_ids = tuple(ask(Msp.BOXIDS, b""))
         findings, writable = _compare(ask, wanted, profile, box_ids, where)
-    except (struct.error, MspFormatError) as error:
+    except (struct.error, IndexError, MspFormatError) as error:
         raise ConfigError(
             f"an answer that makes no sense ({error})",
             where=where,
             expected="Betaflight 4.3 or newer (API 1.44)",
             mend="update the firmware",
         ) from error
-    raw = _raw_channels(channel_map)
     sticks = StickMap(profile, deadband, yaw_deadband, throttle_low_us, idle, bend)
     return Setup(sticks, raw, box_ids, tuple(findings), writable)
 

@@ -21,6 +21,8 @@ from hardware.frames import rotation_matrix
 
 GRAVITY_M_S2 = 9.81
 _UP = np.array([0.0, 0.0, 1.0])
+# Errors that last are learnt this near to the reference; farther away they are a way still to go, metres.
+_NEAR_M = 0.4
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class OuterLoopSettings:
     velocity_per_s: float = 3.2
     vertical_per_s: float = 4.0
     # Growth of the acceleration that is added for a lasting position error, 1/s^3, and its bound, m/s^2.
-    integral_per_s3: float = 0.8
+    integral_per_s3: float = 1.5
     integral_limit_m_s2: float = 3.0
     # Body rate per angle of the thrust's direction, and per heading error, 1/s.
     attitude_per_s: float = 6.0
@@ -199,7 +201,7 @@ class OuterLoop:
         speed = float(np.linalg.norm(catch_up))
         if speed > s.max_speed_m_s:
             catch_up *= s.max_speed_m_s / speed
-        if flying and speed <= s.max_speed_m_s:
+        if flying and float(np.linalg.norm(error)) < _NEAR_M:
             self._integral += s.integral_per_s3 * dt_s * error
             np.clip(self._integral, -s.integral_limit_m_s2, s.integral_limit_m_s2, out=self._integral)
         gains = np.array([s.velocity_per_s, s.velocity_per_s, s.vertical_per_s])

@@ -147,10 +147,9 @@ class StickMap:
     def throttle_us(self, thrust: float) -> int:
         """Throttle channel for a thrust, in flight: never so low that the firmware takes it for landed."""
         share = min(1.0, max(0.0, thrust))
-        output = share
-        if self.bend > 0.0:
-            linear = 1.0 - self.bend
-            output = (math.sqrt(linear * linear + 4.0 * self.bend * share) - linear) / (2.0 * self.bend)
+        linear = 1.0 - self.bend
+        root = linear + math.sqrt(linear * linear + 4.0 * self.bend * share)
+        output = 2.0 * share / root if root > 0.0 else 0.0
         stick = min(1.0, max(0.0, (output - self.idle) / (1.0 - self.idle)))
         low = self.throttle_low_us + 5
         return round(low + stick * (THROTTLE_TOP_US - low))

@@ -214,6 +214,11 @@ class Watchdog:
         """The process."""
         return self._process.pid
 
+    @property
+    def process_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     @staticmethod
     def start(link: str, *, silence_s: float, arm_channel: int) -> Watchdog:
         """Start the process; it owns the link from now on.
