@@ -299,6 +299,11 @@ class BetaflightVehicle:
         return self._pilot.safe_stopped
 
     @property
+    def firmware(self) -> str:
+        """The firmware and its version; empty before it is known."""
+        return "" if self._setup is None else self._setup.firmware
+
+    @property
     def hover_thrust(self) -> float:
         """Share of the full thrust that carries the weight, as learnt so far, 0 to 1."""
         return self._hover.share

@@ -140,6 +140,8 @@ class Wanted:
 class Setup:
     """What a flight controller's set-up turned out to be."""
 
+    # The firmware and its version, for people.
+    firmware: str
     # Between rates and sticks.
     sticks: StickMap
     # Raw channel of roll, pitch, yaw and throttle, then AUX1 and on.
@@ -171,7 +173,7 @@ def inspect(ask: Ask, wanted: Wanted, *, bend: float, idle: float, where: str) -
         LinkError: it does not answer.
     """
     try:
-        _identify(ask, where)
+        firmware = _identify(ask, where)
         profile = RateProfile.parse(ask(Msp.RC_TUNING, b""))
         deadband, yaw_deadband = struct.unpack_from("<BB", ask(Msp.RC_DEADBAND, b""))
         throttle_low_us = struct.unpack_from("<BHHH", ask(Msp.RX_CONFIG, b""))[3]
@@ -186,7 +188,7 @@ def inspect(ask: Ask, wanted: Wanted, *, bend: float, idle: float, where: str) -
             mend="update the firmware",
         ) from error
     sticks = StickMap(profile, deadband, yaw_deadband, throttle_low_us, idle, bend)
-    return Setup(sticks, raw, box_ids, tuple(findings), writable)
+    return Setup(firmware, sticks, raw, box_ids, tuple(findings), writable)
 
 
 def write(ask: Ask, wanted: Wanted) -> None:
@@ -223,7 +225,7 @@ def _failsafe(wanted: Wanted, old: FailsafeReport) -> FailsafeReport:
     )
 
 
-def _identify(ask: Ask, where: str) -> None:
+def _identify(ask: Ask, where: str) -> str:
     variant = ask(Msp.FC_VARIANT, b"")[:4].decode("ascii", "replace")
     _, major, minor = struct.unpack_from("<BBB", ask(Msp.API_VERSION, b""))
     if variant != "BTFL" or (major, minor) < (1, 44):
@@ -233,6 +235,7 @@ def _identify(ask: Ask, where: str) -> None:
             expected="Betaflight (BTFL) with API 1.44 or newer",
             mend="flash Betaflight 4.3 or newer, or choose the driver of this firmware",
         )
+    version = ".".join(str(number) for number in ask(Msp.FC_VERSION, b"")[:3])
     mixer = ask(Msp.MIXER_CONFIG, b"")[0]
     if mixer != _QUAD_X:
         raise ConfigError(
@@ -241,6 +244,7 @@ def _identify(ask: Ask, where: str) -> None:
             expected="3 (QUADX)",
             mend="mixer QUADX in its command line, then save",
         )
+    return f"Betaflight {version}"
 
 
 def _compare(

@@ -230,7 +230,7 @@ class Pilot:
         if pose is None or not self._is_fresh(now_ns, pose, self.settings.pose_timeout_s):
             return Orders(self.phase, arm=True, control=HOVER, airborne=self._airborne)
         self._advance(pose, dt_s)
-        if self.phase is Phase.CLIMB and self._is_up(pose):
+        if self.phase is Phase.CLIMB and self._is_up(pose, dt_s):
             self._target = replace(self._target, velocity_m_s=np.zeros(3))
             self._enter(Phase.HOLD, now_ns)
         if self.phase is Phase.LAND and self._has_landed(pose, dt_s):
@@ -313,12 +313,13 @@ class Pilot:
         if not self._airborne and float(pose.position_m[2]) > self._ground_m + 0.05:
             self._airborne = True
 
-    def _is_up(self, pose: PoseState) -> bool:
-        return (
-            self._target.position_m[2] >= self._goal_m
-            and abs(float(pose.position_m[2]) - self._goal_m) < 0.1
-            and abs(float(pose.velocity_m_s[2])) < 0.3
-        )
+    def _is_up(self, pose: PoseState, dt_s: float) -> bool:
+        """Near its height; or, for a controller that keeps an offset, no longer coming nearer."""
+        away_m = abs(float(pose.position_m[2]) - self._goal_m)
+        calm = abs(float(pose.velocity_m_s[2])) < 0.3
+        arrived = bool(self._target.position_m[2] >= self._goal_m) and calm
+        self._still_s = self._still_s + dt_s if arrived else 0.0
+        return arrived and (away_m < 0.1 or (away_m < 0.4 and self._still_s > 1.0))
 
     def _has_landed(self, pose: PoseState, dt_s: float) -> bool:
         behind_m = float(pose.position_m[2]) - float(self._target.position_m[2])

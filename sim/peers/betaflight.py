@@ -180,7 +180,26 @@ class BetaflightPeer:
         fresh.replace(kept)
 
     def _boot(self) -> None:
-        with (self._folder / "firmware.log").open("ab") as log:
+        """Start the firmware; once more where its port was not free yet."""
+        for last in (False, False, True):
+            self._launch()
+            if self._answers():
+                return
+            assert self._process is not None
+            self._process.kill()
+            self._process.wait()
+            said = (self._folder / "firmware.log").read_text("utf-8", "replace")[-800:]
+            if last or "failed!!" not in said:
+                raise ConfigError(
+                    "the firmware does not answer",
+                    where="simulated flight controller",
+                    expected=f"an answer on TCP {wire.PORT_MSP} within {_BOOT_S:.0f} s",
+                    mend=f"end other simulators on this machine; it said:\n{said}\n",
+                )
+            time.sleep(1.0)
+
+    def _launch(self) -> None:
+        with (self._folder / "firmware.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [str(self._firmware), "127.0.0.1"],
                 cwd=self._folder,
@@ -189,22 +208,19 @@ class BetaflightPeer:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_die_with_parent(),
             )
+
+    def _answers(self) -> bool:
+        """Wait for its first answer."""
+        assert self._process is not None
         deadline = time.monotonic() + _BOOT_S
-        while True:
+        while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError), contextlib.closing(self._connect()) as probe:
                 probe.settimeout(1.0)
                 probe.sendall(b"$M<\x00\x01\x01")
                 if probe.recv(64).startswith(b"$M>"):
-                    return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                log_text = (self._folder / "firmware.log").read_text("utf-8", "replace")[-800:]
-                raise ConfigError(
-                    "the firmware does not answer",
-                    where="simulated flight controller",
-                    expected=f"an answer on TCP {wire.PORT_MSP} within {_BOOT_S:.0f} s",
-                    mend=f"end other simulators on this machine; it said:\n{log_text}\n",
-                )
+                    return True
             time.sleep(0.05)
+        return False
 
     def _connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", wire.PORT_MSP), timeout=2.0)

@@ -37,6 +37,7 @@ class FakeBetaflight:
         self.answers = {
             "FC_VARIANT": b"BTFL",
             "API_VERSION": bytes((0, 1, 47)),
+            "FC_VERSION": bytes((4, 6, 0)),
             "MIXER_CONFIG": bytes((3, 0)),
             "RC_TUNING": TUNING,
             "RC_DEADBAND": bytes(5),
@@ -80,7 +81,8 @@ def test_what_differs_is_named_written_and_then_gone(control):
     assert "a failsafe that waits 1.5 s, then does drop. Expected 0.7 s, then auto_land" in text
     assert setup.can_be_written
     write(firmware, wanted)
-    assert look(firmware, wanted).findings == ()
+    after = look(firmware, wanted)
+    assert (after.findings, after.firmware) == ((), "Betaflight 4.6.0")
     assert firmware.kept == 1
     # Somebody's beeper stays where it was; the old arm switch is gone.
     used = [r for r in firmware.ranges if r.is_used]

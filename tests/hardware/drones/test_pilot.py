@@ -200,6 +200,16 @@ def test_a_vehicle_that_does_not_lift_off_is_disarmed():
     assert flight.pilot.note == "it did not lift off"
 
 
+def test_a_controller_that_keeps_an_offset_has_arrived_when_it_comes_no_nearer():
+    flight = Flight()
+    flight.pilot.arm(flight.now_ns, flight.pose)
+    flight.steps(1.0, until=Phase.READY)
+    flight.pilot.take_off(flight.now_ns, 1.0, flight.pose)
+    flight.follows = False
+    flight.position = np.array([0.0, 0.0, 1.2])
+    flight.steps(6.0, until=Phase.HOLD)
+
+
 def test_a_landing_waits_for_the_ground_and_does_not_run_ahead_of_the_vehicle():
     flight = Flight().up()
     flight.follows = False
