@@ -87,11 +87,11 @@ def client(domain_id):
 class NodeProcess:
     """One node in a process of its own."""
 
-    def __init__(self, name, parameters, domain_id, folder, program=None):
+    def __init__(self, name, parameters, domain_id, folder, script=None):
         path = folder / f"{name}-{len(os.listdir(folder))}.yaml"
         path.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
-        program = program or ["-m", f"reflexarc_ros.{name}"]
-        command = [sys.executable, *program, "--ros-args", "-r", "__ns:=/robot"]
+        words = script or ["-m", f"reflexarc_ros.{name}"]
+        command = [sys.executable, *words, "--ros-args", "-r", "__ns:=/robot"]
         self.process = subprocess.Popen(
             [*command, "--params-file", str(path)],
             env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
@@ -125,8 +125,8 @@ def start(domain_id, tmp_path):
     """Starts nodes; those that still run at the end are killed."""
     made = []
 
-    def start_node(name, program=None, **parameters):
-        made.append(NodeProcess(name, parameters, domain_id, tmp_path, program))
+    def start_node(name, script=None, **parameters):
+        made.append(NodeProcess(name, parameters, domain_id, tmp_path, script))
         return made[-1]
 
     yield start_node

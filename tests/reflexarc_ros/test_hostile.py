@@ -275,6 +275,6 @@ def test_an_opengl_library_that_is_missing_is_named_before_anything_starts(monke
         raise AttributeError("'NoneType' object has no attribute 'glGetError'")
 
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    monkeypatch.setattr("reflexarc_ros.bringup.importlib.import_module", cannot_load)
+    monkeypatch.setattr("reflexarc_ros.system.importlib.import_module", cannot_load)
     with pytest.raises(ConfigError, match="MUJOCO_GL is 'osmesa', and that OpenGL library cannot be loaded"):
         nodes("arm", {})

@@ -20,7 +20,7 @@ from hardware import ActionChunk, CommandKind
 from sim.twin.trace import Trace
 
 pytestmark = pytest.mark.ros
-PROGRAM = [str(Path(__file__).parent / "fake_vehicle.py"), "robot_node"]
+SCRIPT = [str(Path(__file__).parent / "fake_vehicle.py"), "robot_node"]
 CODEC = ChunkCodec(CommandKind.REFERENCE, NAMES)
 
 
@@ -39,7 +39,7 @@ class Flight:
     def __init__(self, start, client, folder, *, card=None, **parameters):
         self.folder, self.client = folder, client
         self.process = start(
-            "robot_node", program=PROGRAM, card=write_card(folder, **(card or {})), **parameters
+            "robot_node", script=SCRIPT, card=write_card(folder, **(card or {})), **parameters
         )
         node = client.node
         self.gate = node.create_publisher(CODEC.message_type, GATE_TOPIC, qos.command(None, None))
@@ -267,7 +267,7 @@ def test_a_vehicle_that_nobody_commands_after_its_take_off_lands(start, client, 
     ],
 )
 def test_what_does_not_suit_a_vehicle_is_refused_in_words(start, client, tmp_path, card, parameters, text):
-    node = start("robot_node", program=PROGRAM, card=write_card(tmp_path, **card), **parameters)
+    node = start("robot_node", script=SCRIPT, card=write_card(tmp_path, **card), **parameters)
     assert not client.change("robot_node", Transition.TRANSITION_CONFIGURE)
     assert wait_for(lambda: text in node.output), node.output
     assert node.end() == 0
