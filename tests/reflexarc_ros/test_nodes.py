@@ -109,6 +109,8 @@ def test_robot_takes_its_safe_action_when_commands_stop(start, client, tmp_path)
         ("policy_node", {}, "no policy. Expected a policy folder or a controller file"),
         ("reference_node", {"reference": "program", "program": ["loop 3"]}, "'loop 3' cannot be read"),
         ("robot_node", {"airframe": "zeppelin"}, "zeppelin"),
+        ("robot_node", {"card": "px4_dds"}, "px4_msgs"),
+        ("peer_node", {"card": "px4"}, "the card names no peer. Expected peer: one of betaflight"),
     ],
 )
 def test_a_wrong_parameter_keeps_a_node_unconfigured_and_says_why(start, client, name, parameters, text):

@@ -30,6 +30,7 @@ def wait_for(condition, timeout_s=30.0):
         ("quadrotor", {"colour": "red"}, "unknown argument 'colour'"),
         ("quadrotor", {"pace": "slow"}, "pace is 'slow'. Expected one of real_time, lockstep"),
         ("quadrotor", {"robot": "no_such_card"}, "there is no robot card 'no_such_card'"),
+        ("quadrotor", {"robot": "so101_twin"}, "the robot 'so101' is commanded by joint_position"),
         ("quadrotor", {"policy": "raptor/none"}, "there is no policy 'raptor/none'"),
         ("quadrotor", {"airframe": "zeppelin"}, "zeppelin"),
         ("quadrotor", {"rate": "often"}, "rate is 'often'"),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from hardware.chunk import ActionChunk
-from hardware.drivers import TWIN
-from hardware.robot import CommandSpec, RobotCard
+from hardware.drivers import TWIN, make_driver
+from hardware.robot import CommandSpec, Robot, RobotCard
 from reflexarc_ros.chunks import Nothing, SafeStop
 
 if TYPE_CHECKING:
     from reflexarc_ros.robot_node import RobotNode
 
+# The driver that reaches PX4 over its own ROS 2 topics.
+PX4_TOPICS = "px4_dds"
 # What arrives from the gate.
 Answer = ActionChunk | SafeStop | Nothing
 
@@ -120,10 +122,9 @@ def make_drive(node: RobotNode, card: RobotCard) -> Drive:
         from reflexarc_ros.twin_drive import TwinDrive
 
         return TwinDrive(node, card)
-    from hardware.drivers import make_driver
     from hardware.drones.vehicle import FlightVehicle
 
-    robot = make_driver(card)
+    robot = _make_robot(card)
     if isinstance(robot, FlightVehicle):
         from reflexarc_ros.vehicle_drive import VehicleDrive
 
@@ -131,3 +132,12 @@ def make_drive(node: RobotNode, card: RobotCard) -> Drive:
     from reflexarc_ros.hardware_drive import HardwareDrive
 
     return HardwareDrive(node, card, robot)
+
+
+def _make_robot(card: RobotCard) -> Robot:
+    """Make the driver of a card; one that speaks ROS itself is not among those of `hardware`."""
+    if card.driver == PX4_TOPICS:
+        from reflexarc_ros.px4_dds import PX4TopicsVehicle
+
+        return PX4TopicsVehicle(card)
+    return make_driver(card)

@@ -42,6 +42,8 @@ PEERS = {
     "raptor_betaflight": "policies.raptor.betaflight_peer",
     "px4": "sim.peers.px4",
     "raptor_px4": "policies.raptor.px4_peer",
+    "crazyflie": "sim.peers.crazyflie",
+    "raptor_crazyflie": "policies.raptor.crazyflie_peer",
 }
 # A captured pose on its way out of a peer: stamp (ROS clock, ns), position (m), quaternion (w, x, y, z) and
 # velocity (m/s) in the world, body rates (rad/s).

@@ -18,17 +18,14 @@ import numpy as np
 
 from hardware.command import Command, CommandKind
 from hardware.drones import px4_topics
-from hardware.drones.px4 import check_card
+from hardware.drones.px4_card import FOLLOW, check_card, values_of
 from hardware.drones.px4_modes import Mode
 from hardware.drones.px4_pilot import Phase
 from hardware.drones.px4_topics_session import Outgoing, TopicsSession
-from hardware.drones.state import RATES_NAMES, REFERENCE_NAMES
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation, RobotCard
 
-_FOLLOW = {"offboard": Mode.OFFBOARD, "raptor": Mode.EXTERNAL1}
-_NAMES = {CommandKind.REFERENCE: REFERENCE_NAMES, CommandKind.RATES_THRUST: RATES_NAMES}
 _TICK_S = 0.02
 _DISCOVERY_S = 0.2
 _LEAVE_S = 3.0
@@ -96,7 +93,7 @@ class PX4TopicsVehicle:
         p = card.parameters
         follow = str(p.get("follow", "offboard"))
         kinds = {spec.kind for spec in card.commands.values()}
-        if follow not in _FOLLOW or (CommandKind.RATES_THRUST in kinds and "hover_thrust" not in p):
+        if follow not in FOLLOW or (CommandKind.RATES_THRUST in kinds and "hover_thrust" not in p):
             raise ConfigError(
                 f"follow {follow!r}, hover_thrust {p.get('hover_thrust')!r}",
                 where=f"robot card {card.name!r}: parameters",
@@ -106,7 +103,7 @@ class PX4TopicsVehicle:
         self._messages = load_messages() if messages is None else messages
         self._data_clock, self._steady_clock = data_clock, steady_clock
         self._session = TopicsSession(
-            follow=_FOLLOW[follow],
+            follow=FOLLOW[follow],
             timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
             hover_thrust=float(p.get("hover_thrust", 0.5)),
             is_linear=bool(p.get("thrust_is_linear", False)),
@@ -189,10 +186,7 @@ class PX4TopicsVehicle:
             ConfigError: the card has no interface of that kind.
         """
         self.card.command_of_kind(command.kind)
-        values = dict(zip(command.names, (float(v) for v in command.values), strict=True))
-        bad = [n for n in _NAMES[command.kind] if not math.isfinite(values.get(n, math.nan))]
-        if bad:
-            raise Refusal(f"a command of kind {command.kind.value} whose {', '.join(bad)} is not finite")
+        values = values_of(command)
         with self._lock:
             self._session.command(command.kind, values, self._steady_clock(), stamp_ns=command.stamp_ns)
 

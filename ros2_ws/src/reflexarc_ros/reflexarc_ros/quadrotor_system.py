@@ -122,8 +122,16 @@ def _bind(policy: Path, robot: Robot) -> Binding:
 def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
     """The policy of policy_node, and that of a simulated flight controller that flies one (or empty)."""
     kinds = [spec.kind for spec in robot.card.commands.values()]
+    suited = [DEFAULT_POLICIES[kind] for kind in kinds if kind in DEFAULT_POLICIES]
+    if not name and not suited:
+        raise ConfigError(
+            f"the robot {robot.card.name!r} is commanded by {', '.join(kind.value for kind in kinds)}",
+            where="argument 'robot'",
+            expected="a quadrotor: one of " + ", ".join(kind.value for kind in DEFAULT_POLICIES),
+            mend="choose another robot, or the system that it belongs to",
+        )
     if not name:
-        return find_policy(next((DEFAULT_POLICIES[k] for k in kinds if k in DEFAULT_POLICIES), "")), ""
+        return find_policy(suited[0]), ""
     policy = find_policy(name)
     kind = load_policy_card(base_folder(policy)).action.kind
     if peer.startswith(_ONBOARD) and kind is CommandKind.MOTOR and kind not in kinds:
