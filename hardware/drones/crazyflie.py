@@ -15,28 +15,25 @@ from typing import Self
 
 import numpy as np
 
-from hardware.command import Command, CommandKind, FloatArray, SafeAction
+from hardware.command import Command, CommandKind, FloatArray
+from hardware.drones.crazyflie_card import check_card
 from hardware.drones.crazyflie_pilot import CrazyfliePilot, Move, Step, Supervisor
-from hardware.drones.crazyflie_radio import Radio
+from hardware.drones.crazyflie_radio import Radio, send_reference
 from hardware.drones.crazyflie_wire import (
     ACTIVATION_PERIOD_NS,
     FirmwareClock,
     SetpointKind,
     state_of_log,
-    velocity_setpoint,
 )
 from hardware.drones.state import REFERENCE_NAMES, ReferenceAcceleration, VehicleState
 from hardware.drones.transport import LinkError
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError, Refusal
-from hardware.frames import yaw_quaternion
 from hardware.robot import Observation, RobotCard
 
-MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
 _DEFAULT_LINK = "radio://0/80/2M/E7E7E7E7E7"
 _SILENCE_NS = 1_000_000_000
 _REOPEN_S = 0.5
-_GAIN_PER_S, _SPEED_M_S = 1.5, 1.5
 _STATE_MS = 10
 # How long `disconnect` stays with a flying vehicle.
 _LEAVE_S = 30.0
@@ -370,24 +367,7 @@ class CrazyflieVehicle:
         if self._activates and now_ns - self._activated_ns >= ACTIVATION_PERIOD_NS:
             self._activated_ns = now_ns
             radio.activate()
-        position = np.array([values[n] for n in "xyz"])
-        if self._kind is SetpointKind.FULL_STATE:
-            velocity = np.array([values[f"velocity_{n}"] for n in "xyz"])
-            w, x, y, z = yaw_quaternion(values["yaw"])
-            radio.full_state(position, velocity, acceleration, np.array([x, y, z, w]))
-            return
-        if self._kind is SetpointKind.POSITION:
-            radio.position(position, math.degrees(values["yaw"]))
-            return
-        velocity, yaw_rate = velocity_setpoint(values, state, gain_per_s=_GAIN_PER_S, limit_m_s=_SPEED_M_S)
-        if self._kind is SetpointKind.VELOCITY:
-            radio.velocity(velocity, math.degrees(yaw_rate))
-            return
-        w, x, y, z = state.orientation
-        yaw = math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-        ahead = math.cos(yaw) * velocity[0] + math.sin(yaw) * velocity[1]
-        left = -math.sin(yaw) * velocity[0] + math.cos(yaw) * velocity[1]
-        radio.hover(float(ahead), float(left), math.degrees(yaw_rate), float(position[2]))
+        send_reference(radio, self._kind, values, state, acceleration)
 
     def _check_parameters(self, radio: Radio) -> None:
         problems = []
@@ -443,47 +423,3 @@ class CrazyflieVehicle:
         if self._thread is not None:
             self._thread.join(timeout=5.0)
             self._thread = None
-
-
-def check_card(card: RobotCard) -> None:
-    """Compare a card with what a Crazyflie measures and takes.
-
-    Args:
-        card: the robot's card.
-
-    Raises:
-        ConfigError: a term that it does not tell, an interface of another kind or with other elements,
-            a safe action other than land, or a setting that is none.
-    """
-    where = f"robot card {card.name!r}"
-    for name in card.observations:
-        if name not in MEASURED:
-            raise ConfigError(
-                f"the term {name!r}",
-                where=where,
-                expected="one of " + ", ".join(MEASURED),
-                mend="remove the term",
-            )
-    for name, spec in card.commands.items():
-        if spec.kind is not CommandKind.REFERENCE or sorted(spec.names) != sorted(REFERENCE_NAMES):
-            raise ConfigError(
-                f"the interface {name!r} of kind {spec.kind.value} with {', '.join(spec.names)}",
-                where=where,
-                expected="kind reference with " + ", ".join(REFERENCE_NAMES),
-                mend="command references; RAPTOR on board follows them too",
-            )
-        if spec.safe_action is not SafeAction.LAND:
-            raise ConfigError(
-                f"the safe action {spec.safe_action.value}",
-                where=where,
-                expected="land",
-                mend="set safe_action to land",
-            )
-    kind = str(card.parameters.get("setpoint", SetpointKind.FULL_STATE))
-    if kind not in list(SetpointKind):
-        raise ConfigError(
-            f"setpoint {kind!r}",
-            where=f"{where}: parameters",
-            expected="one of " + ", ".join(SetpointKind),
-            mend="choose one of these",
-        )

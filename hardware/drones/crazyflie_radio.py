@@ -7,9 +7,12 @@ handed to the callbacks.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from hardware.command import FloatArray
 from hardware.drones.crazyflie_wire import (
@@ -18,11 +21,17 @@ from hardware.drones.crazyflie_wire import (
     ACTIVATION_PORT,
     STATE_VARIABLES,
     STATUS_VARIABLES,
+    SetpointKind,
+    velocity_setpoint,
 )
+from hardware.drones.state import VehicleState
 from hardware.drones.transport import LinkError
+from hardware.frames import yaw_of, yaw_quaternion
 
 # Log blocks come every so many milliseconds.
 _STATE_MS, _STATUS_MS = 10, 100
+# Velocity per position error, and the fastest velocity that is asked for.
+_GAIN_PER_S, _SPEED_M_S = 1.5, 1.5
 LogCallback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -187,3 +196,38 @@ class Radio:
 
     def _on_quality(self, percent: float) -> None:
         self.quality = percent / 100.0
+
+
+def send_reference(
+    radio: Radio,
+    kind: SetpointKind,
+    values: Mapping[str, float],
+    state: VehicleState,
+    acceleration: FloatArray,
+) -> None:
+    """Put a reference to the firmware in the kind of set-point that the card names.
+
+    Args:
+        radio: the connection.
+        kind: of set-point.
+        values: the reference by name.
+        state: where the vehicle is; for velocities.
+        acceleration: of the reference, shape (3,), m/s^2; for full states.
+    """
+    position = np.array([values[n] for n in "xyz"])
+    if kind is SetpointKind.FULL_STATE:
+        velocity = np.array([values[f"velocity_{n}"] for n in "xyz"])
+        w, x, y, z = yaw_quaternion(values["yaw"])
+        radio.full_state(position, velocity, acceleration, np.array([x, y, z, w]))
+        return
+    if kind is SetpointKind.POSITION:
+        radio.position(position, math.degrees(values["yaw"]))
+        return
+    velocity, yaw_rate = velocity_setpoint(values, state, gain_per_s=_GAIN_PER_S, limit_m_s=_SPEED_M_S)
+    if kind is SetpointKind.VELOCITY:
+        radio.velocity(velocity, math.degrees(yaw_rate))
+        return
+    yaw = yaw_of(state.orientation)
+    ahead = math.cos(yaw) * velocity[0] + math.sin(yaw) * velocity[1]
+    left = -math.sin(yaw) * velocity[0] + math.cos(yaw) * velocity[1]
+    radio.hover(float(ahead), float(left), math.degrees(yaw_rate), float(position[2]))

@@ -7,25 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from hardware.command import Command, CommandKind, SafeAction
+from hardware.command import Command, CommandKind
 from hardware.drones.mavlink_link import UdpTransport, is_stream, open_link
+from hardware.drones.px4_card import check_card, settings_of, values_of
 from hardware.drones.px4_modes import Mode
 from hardware.drones.px4_pilot import Phase
-from hardware.drones.px4_session import Session, SessionSettings
-from hardware.drones.state import RATES_NAMES, REFERENCE_NAMES
+from hardware.drones.px4_session import Session
 from hardware.drones.transport import LinkError, Transport
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation, RobotCard
 
-# What PX4 tells of itself; a card picks from these.
-MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
-_NAMES = {CommandKind.REFERENCE: REFERENCE_NAMES, CommandKind.RATES_THRUST: RATES_NAMES}
-_FOLLOW = {"offboard": Mode.OFFBOARD, "raptor": Mode.EXTERNAL1}
 _DEFAULT_LINK = "udpin:127.0.0.1:14540"
 _READ_S = 0.05
 _REOPEN_S = 0.5
@@ -68,7 +64,7 @@ class PX4Vehicle:
         parameters = card.parameters
         self._address = str(parameters.get("link", _DEFAULT_LINK)) if link is None else link
         self._data_clock, self._steady_clock = data_clock, steady_clock
-        self._settings = _settings(card)
+        self._settings = settings_of(card)
         self._connect_s = float(parameters.get("connect_timeout_s", 3.0))
         self._transport: Transport | None = None
         self._session = Session(self._settings)
@@ -162,7 +158,7 @@ class PX4Vehicle:
             ConfigError: the card has no interface of that kind.
         """
         self.card.command_of_kind(command.kind)
-        values = _checked(command)
+        values = values_of(command)
         with self._lock:
             session = self._session
             if command.kind is CommandKind.RATES_THRUST and session.parameter("MPC_THR_HOVER") is None:
@@ -365,96 +361,3 @@ class PX4Vehicle:
             expected="a PX4 vehicle on this link",
             mend=mend,
         )
-
-
-def check_card(card: RobotCard) -> None:
-    """Compare a card with what PX4 measures and takes.
-
-    Args:
-        card: the robot's card.
-
-    Raises:
-        ConfigError: a term that PX4 does not tell, an interface of another kind or with other elements,
-            or a safe action other than land.
-    """
-    where = f"robot card {card.name!r}"
-    for name in card.observations:
-        if name not in MEASURED:
-            raise ConfigError(
-                f"the term {name!r}",
-                where=where,
-                expected="one of " + ", ".join(MEASURED),
-                mend="remove the term",
-            )
-    for name, spec in card.commands.items():
-        if spec.kind not in _NAMES:
-            raise ConfigError(
-                f"the interface {name!r} is of kind {spec.kind.value}",
-                where=where,
-                expected="reference or rates_thrust: PX4 takes no motor commands over MAVLink",
-                mend="choose another kind",
-            )
-        missing = [n for n in _NAMES[spec.kind] if n not in spec.names]
-        extra = [n for n in spec.names if n not in _NAMES[spec.kind]]
-        if missing or extra:
-            raise ConfigError(
-                f"the interface {name!r} "
-                + " and ".join(
-                    f"{verb} {', '.join(names)}"
-                    for verb, names in (("lacks", missing), ("has", extra))
-                    if names
-                ),
-                where=where,
-                expected=", ".join(_NAMES[spec.kind]),
-                mend="name these elements; a reference needs its velocity",
-            )
-        if spec.safe_action is not SafeAction.LAND:
-            raise ConfigError(
-                f"the safe action {spec.safe_action.value}",
-                where=where,
-                expected="land",
-                mend="set safe_action to land",
-            )
-
-
-def _settings(card: RobotCard) -> SessionSettings:
-    parameters: Mapping[str, Any] = card.parameters
-    follow = str(parameters.get("follow", "offboard"))
-    if follow not in _FOLLOW:
-        raise ConfigError(
-            f"follow {follow!r}",
-            where=f"robot card {card.name!r}: parameters",
-            expected=" or ".join(_FOLLOW),
-            mend="choose one of these",
-        )
-    kinds = {spec.kind for spec in card.commands.values()}
-    if follow == "raptor" and kinds != {CommandKind.REFERENCE}:
-        raise ConfigError(
-            "follow raptor with an interface of rates and thrust",
-            where=f"robot card {card.name!r}",
-            expected="references alone: PX4's RAPTOR mode takes nothing else",
-            mend="remove the interface, or set follow to offboard",
-        )
-    return SessionSettings(
-        follow=_FOLLOW[follow],
-        timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
-        stream_hz=float(parameters.get("stream_hz", 50.0)),
-        state_hz=max(term.rate_hz for term in card.observations.values()),
-        vehicle_system=int(parameters.get("vehicle_system", 0)),
-        parameters={str(k): float(v) for k, v in dict(parameters.get("firmware_parameters", {})).items()},
-        writes_parameters=bool(parameters.get("writes_parameters", False)),
-        feeds_acceleration=bool(parameters.get("feeds_acceleration", True)),
-        battery_land_share=float(parameters.get("battery_land_share", 0.0)),
-    )
-
-
-def _checked(command: Command) -> dict[str, float]:
-    names = _NAMES[command.kind]
-    values = dict(zip(command.names, (float(v) for v in command.values), strict=True))
-    missing = [n for n in names if n not in values]
-    if missing:
-        raise Refusal(f"a command of kind {command.kind.value} without {', '.join(missing)}")
-    bad = [n for n in names if not math.isfinite(values[n])]
-    if bad:
-        raise Refusal(f"a command of kind {command.kind.value} whose {', '.join(bad)} is not finite")
-    return {n: values[n] for n in names}

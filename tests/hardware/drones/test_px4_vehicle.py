@@ -21,41 +21,48 @@ from hardware.drones.vehicle import ExternalPose, FlightVehicle
 from hardware.errors import ConfigError, Refusal
 
 
-def test_it_flies_over_a_socket_and_leaves_the_vehicle_landed():
-    port = free_port()
-    with running_peer(port), PX4Vehicle(card(port)) as vehicle:
-        assert isinstance(vehicle, FlightVehicle)
-        wait_for(lambda: not vehicle.status.arming_blockers, "parameters are read")
-        vehicle.arm()
-        wait_for(lambda: vehicle.status.armed, "armed")
-        vehicle.take_off(1.5)
-        wait_for(lambda: vehicle.status.follows_commands, "up")
-        # A second driver on the same port is told so in words, and disturbs nobody.
-        with pytest.raises(ConfigError, match=r"UDP port .*another driver may hold it"):
-            PX4Vehicle(card(port)).connect()
-        begin, seen = time.monotonic(), {}
+def test_it_flies_over_a_socket_and_leaving_lands_the_vehicle():
+    port, watched = free_port(), free_port()
+    with GroundStation(watched) as ground, running_peer(port, "--to", f"127.0.0.1:{watched}"):
+        with PX4Vehicle(card(port)) as vehicle:
+            fly_a_figure_eight(vehicle, port)
+            assert ground.armed
+        wait_for(lambda: not ground.armed, "landed and disarmed")
+        # Nothing of the driver is left, and it can come back.
+        vehicle.connect()
+        assert not vehicle.status.armed
+        vehicle.disconnect()
 
-        def has_flown_the_figure():
-            position, velocity = figure_eight(time.monotonic() - begin, height_m=1.5)
-            vehicle.command(reference(position, velocity))
-            observation = vehicle.read()
-            seen[observation.stamp_ns] = observation.values["position"]
-            spread = np.ptp(list(seen.values()), axis=0)
-            return spread[0] > 1.2 and spread[1] > 0.4
 
-        wait_for(has_flown_the_figure, "a figure eight of two metres by one")
-        assert len(seen) > 50
-        assert vehicle.status.mode == "OFFBOARD"
-        # The stamp is the vehicle's capture time on our clock, not its time since boot.
-        assert abs(vehicle.read().age_s(time.time_ns())) < 30.0
-        assert vehicle.statistics["malformed_bytes"] == 0
-        assert vehicle.firmware == "PX4-like peer 1.16.0"
-        with pytest.raises(Refusal, match="velocity_y is not finite"):
-            vehicle.command(reference((0.0, 0.0, 1.5), (0.0, math.nan, 0.0)))
-        vehicle.land()
-        wait_for(lambda: not vehicle.status.armed, "landed and disarmed")
-        assert vehicle.status.on_ground
-        assert vehicle.safe_stopped == "a landing was asked for"
+def fly_a_figure_eight(vehicle, port):
+    assert isinstance(vehicle, FlightVehicle)
+    wait_for(lambda: not vehicle.status.arming_blockers, "parameters are read")
+    vehicle.arm()
+    wait_for(lambda: vehicle.status.armed, "armed")
+    vehicle.take_off(1.5)
+    wait_for(lambda: vehicle.status.follows_commands, "up")
+    # A second driver on the same port is told so in words, and disturbs nobody.
+    with pytest.raises(ConfigError, match=r"UDP port .*another driver may hold it"):
+        PX4Vehicle(card(port)).connect()
+    begin, seen = time.monotonic(), {}
+
+    def has_flown_the_figure():
+        position, velocity = figure_eight(time.monotonic() - begin, height_m=1.5)
+        vehicle.command(reference(position, velocity))
+        observation = vehicle.read()
+        seen[observation.stamp_ns] = observation.values["position"]
+        spread = np.ptp(list(seen.values()), axis=0)
+        return spread[0] > 1.2 and spread[1] > 0.4
+
+    wait_for(has_flown_the_figure, "a figure eight of two metres by one")
+    assert len(seen) > 50
+    assert vehicle.status.mode == "OFFBOARD"
+    # The stamp is the vehicle's capture time on our clock, not its time since boot.
+    assert abs(vehicle.read().age_s(time.time_ns())) < 30.0
+    assert vehicle.statistics["malformed_bytes"] == 0
+    assert vehicle.firmware == "PX4-like peer 1.16.0"
+    with pytest.raises(Refusal, match="velocity_y is not finite"):
+        vehicle.command(reference((0.0, 0.0, 1.5), (0.0, math.nan, 0.0)))
 
 
 def test_a_killed_driver_ends_in_the_firmwares_landing():
@@ -77,23 +84,6 @@ def test_a_killed_driver_ends_in_the_firmwares_landing():
         wait_for(lambda: not ground.armed, "disarmed")
         assert any("no offboard signal, AUTO.LAND" in text for text in ground.said)
         wait_for(lambda: any("Disarmed by landing" in text for text in ground.said), "landed")
-
-
-def test_leaving_a_flying_vehicle_lands_it():
-    port, watched = free_port(), free_port()
-    with GroundStation(watched) as ground, running_peer(port, "--to", f"127.0.0.1:{watched}"):
-        with PX4Vehicle(card(port)) as vehicle:
-            wait_for(lambda: not vehicle.status.arming_blockers, "parameters are read")
-            vehicle.arm()
-            wait_for(lambda: vehicle.status.armed, "armed")
-            vehicle.take_off(1.0)
-            wait_for(lambda: vehicle.status.follows_commands, "up")
-            assert ground.armed
-        wait_for(lambda: not ground.armed, "landed and disarmed")
-        # Nothing of the driver is left, and it can come back.
-        vehicle.connect()
-        assert not vehicle.status.armed
-        vehicle.disconnect()
 
 
 def test_nobody_there_is_told_in_words():
