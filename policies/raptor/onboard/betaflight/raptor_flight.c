@@ -494,7 +494,7 @@ static void start(raptor_flight *flight)
     flight->activations++;
     flight->state = RAPTOR_FLIGHT_FLYING;
     flight->reason = RAPTOR_REASON_NONE;
-    flight->tick = 0u;
+    flight->tick = flight->ticks;
 }
 
 bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, float action[RAPTOR_ACTION_SIZE])
@@ -534,7 +534,8 @@ bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, 
     if (flight->state != RAPTOR_FLIGHT_FLYING) {
         start(flight);
     }
-    if (flight->tick == 0u) {
+    if (flight->tick >= flight->ticks || (sensors->new_sample && 2u * flight->tick >= flight->ticks)) {
+        flight->tick = 0u;
         memcpy(vehicle.position, flight->now.position, sizeof vehicle.position);
         memcpy(vehicle.linear_velocity, flight->now.velocity, sizeof vehicle.linear_velocity);
         memcpy(vehicle.angular_velocity, sensors->angular_velocity, sizeof vehicle.angular_velocity);
@@ -551,7 +552,7 @@ bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, 
             return false;
         }
     }
-    flight->tick = flight->tick + 1u < flight->ticks ? flight->tick + 1u : 0u;
+    flight->tick++;
     memcpy(action, flight->action, sizeof flight->action);
     return true;
 }
