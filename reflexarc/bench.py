@@ -70,6 +70,16 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench raptor --json --out raptor.json", "for machines, and kept in a file"),
         ),
     ),
+    "planning": Bench(
+        module="reflexarc.benches.planning",
+        config="PlanningBench",
+        function="measure",
+        description="Flight time through waypoints: searched, and told ahead, beside plain minimum snap.",
+        examples=(
+            Example("reflexarc bench planning", "24 lists of waypoints; a few minutes"),
+            Example("reflexarc bench planning --seeds 1 --sets 2 --learned 8", "quickly"),
+        ),
+    ),
     "quadrotor": Bench(
         module="reflexarc.benches.quadrotor",
         config="QuadrotorBench",
