@@ -43,7 +43,7 @@ setup: $(STAMP) ## Make .venv from requirements.lock; does nothing when nothing 
 	@echo "setup      .venv is up to date"
 
 .PHONY: env
-env: ## Make a side environment: NAME=franka, isaac, l2f or robosuite
+env: ## Make a side environment: NAME=betaflight, franka, isaac, l2f or robosuite
 	@if [ -z "$(NAME)" ]; then echo "make env: say which one: make env NAME=$$(ls env | tr '\n' ' ' | sed 's/ $$//; s/ / | NAME=/g')" >&2; exit 2; fi
 	@$(run_setup) env $(NAME)
 
