@@ -37,7 +37,7 @@ def test_a_slow_flight_is_followed_and_a_quick_one_is_not(oracle):
     assert flight.worst_position_m[0] < 0.08 < flight.worst_position_m[1] < flight.worst_position_m[2]
     # After a trajectory's end nothing is judged.
     assert np.isnan(flight.position_error_m[-1, 2]).all()
-    assert not np.isnan(flight.position_error_m[-1, 0]).any()
+    assert not np.isnan(flight.position_error_m[-2, 0]).any()
 
 
 def test_a_lost_vehicle_is_infinitely_far_or_far_away(oracle):
