@@ -19,11 +19,13 @@ COMMANDS: Mapping[str, str] = {
     "eval_arm_latency.json": "reflexarc eval arm --latency card",
     "eval_quadrotor.json": "reflexarc eval quadrotor",
     "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",
+    "eval_raptor.json": "reflexarc eval raptor",
     "loop.json": "reflexarc bench loop",
     "faults.json": "reflexarc bench faults",
     "raptor.json": "reflexarc bench raptor",
     "onboard.json": "reflexarc bench onboard",
     "quadrotor.json": "reflexarc bench quadrotor",
+    "planning.json": "reflexarc bench planning",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
 }
 
@@ -102,6 +104,55 @@ def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
+def policies(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """RAPTOR's policies side by side.
+
+    Args:
+        folder: holds `eval_raptor.json`.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "eval_raptor.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    names = [name for name in _POLICIES if document.get(name) is not None]
+    heads = (f"with error clipping, {document.get('airframes', 0)} airframes", *names)
+    return heads, [(title, *(_figure_of(document[n], key) for n in names)) for title, key in _HEADLINE]
+
+
+_POLICIES = ("published", "reflexarc")
+_HEADLINE = (
+    ("hovers from the paper's starts lost", "hover_crash"),
+    ("their error, median", "hover_rmse_m"),
+    ("figure eight of 10 s, RMSE, mean", "figure_eight_10s_rmse_m"),
+    ("figure eight of 5.5 s, RMSE, mean", "figure_eight_5_5s_rmse_m"),
+    ("figure eights of 5.5 s lost", "figure_eight_crash"),
+    ("figure eights of 5.5 s with actions 10 ms late lost", "delay_10ms_crash"),
+)
+
+
+def _figure_of(policy: Mapping[str, Any], key: str) -> str:
+    if policy[key] is None:
+        return "-"
+    value, ends = policy[key], policy["intervals"][key]
+    if key.endswith("_m"):
+        return f"{value:.3f} m ({ends['lower']:.3f} to {ends['upper']:.3f} m)"
+    return f"{100 * value:.1f} % ({100 * ends['lower']:.1f} to {100 * ends['upper']:.1f} %)"
+
+
+def _eval_raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _POLICIES:
+        if name in d:
+            for title, key in _HEADLINE:
+                yield f"RAPTOR, {name}: {title}", _figure_of(d[name], key)
+    if d["specs"]:
+        agree = sum(row["agrees"] for row in d["specs"])
+        yield (
+            "RAPTOR, published: figures that are those of its own simulator",
+            f"{agree} of {len(d['specs'])}",
+        )
+
+
 def _loop(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in d["rows"]:
         yield (
@@ -143,6 +194,15 @@ def _quadrotor_rates(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"vehicle steps a second on one thread, {contender}", f"{ratio:.2f} × {beside}"
 
 
+def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        if row["seed"] == "all" and row["ratio"] != 1.0:
+            yield (
+                f"flight time through random waypoints, {row['name']}",
+                f"{row['ratio']:.2f} × plain minimum snap, planned in {row['update_ms']:.0f} ms",
+            )
+
+
 def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     steps = f"{d['steps']:,} environment steps"
     yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
@@ -167,11 +227,13 @@ _READERS = {
     "demo": _demo,
     "eval_arm": _arm,
     "eval_quadrotor": _quadrotor,
+    "eval_raptor": _eval_raptor,
     "loop": _loop,
     "faults": _faults,
     "raptor": _raptor,
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
+    "planning": _planning,
     "raptor_teachers": _raptor_teachers,
 }
 
