@@ -249,6 +249,12 @@ def figures(*files: str) -> str:
     return table(("command", "what it measured"), [(c, _BREAK.join(lines)) for c, lines in found.items()])
 
 
+def policies() -> str:
+    """RAPTOR's policies side by side, as they were evaluated."""
+    heads, rows = results_table.policies(RESULTS)
+    return table(heads, rows)
+
+
 def machines() -> str:
     """The machines on which the results were measured that depend on one."""
     return table(
@@ -258,7 +264,7 @@ def machines() -> str:
 
 _MAKERS: Mapping[str, Callable[..., str]] = {
     maker.__name__: maker
-    for maker in (fields, settings, arguments, options, rules, times, results, figures, machines)
+    for maker in (fields, settings, arguments, options, rules, times, results, figures, policies, machines)
 }
 
 

@@ -73,7 +73,7 @@ def _headline(policies: Mapping[str, PolicyResult], console: Console) -> None:
 
 
 def _rows(title: str, rows: Sequence[Row], console: Console) -> None:
-    table = _table(title, "case", "lost", "left box", "steps", "RMSE, m", "mean, m", "settled, s")
+    table = _table(title, "case", "lost", "left box", "steps", "median, m", "mean, m", "settled, s")
     for row in rows:
         table.add_row(
             row.name,
@@ -81,7 +81,7 @@ def _rows(title: str, rows: Sequence[Row], console: Console) -> None:
             f"{row.terminated.share:.1%}",
             f"{row.length.value:.0f}",
             _number(row.rmse_median_m.value),
-            f"{_number(row.rmse_mean_m.value)} ± {_number(row.rmse_std_m)}",
+            _number(row.rmse_mean_m.value),
             _number(row.settle_s.value, digits=2),
         )
     console.print(table)
@@ -160,8 +160,8 @@ def _specs(comparisons: Sequence[Comparison], console: Console) -> None:
 def _figure(figure: Rate | Estimate) -> str:
     interval: Interval = figure.interval
     if hasattr(figure, "share"):
-        return f"{figure.share:.1%} ({interval.lower:.1%} to {interval.upper:.1%})"
-    return f"{figure.value:.3f} m ({interval.lower:.3f} to {interval.upper:.3f})"
+        return f"{100 * figure.share:.1f} % [{100 * interval.lower:.1f}, {100 * interval.upper:.1f}]"
+    return f"{figure.value:.3f} m [{interval.lower:.3f}, {interval.upper:.3f}]"
 
 
 def _number(value: float, *, digits: int = 3) -> str:
@@ -173,5 +173,12 @@ def _table(title: str, *heads: str):  # noqa: ANN202, rich is imported late
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        # Narrow terminals break names, intervals and long heads, never numbers.
+        breaks = number == 0 or head.endswith(("lost", "figure")) or len(head) > 20
+        table.add_column(
+            head,
+            justify="left" if number == 0 else "right",
+            no_wrap=not breaks,
+            min_width=16 if number == 0 else None,
+        )
     return table

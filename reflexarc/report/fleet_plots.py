@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reflexarc.report.style import FLOWN, GOOD, MUTED, REFERENCE, SERIES, VIOLET, new_figure, save
+from reflexarc.report.style import FLOWN, GOOD, MUTED, PAPER, REFERENCE, SERIES, VIOLET, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,8 @@ def errors(report: FleetReport) -> Figure | None:
             label = f"{name}, mean {found.mean():.1f} cm" + (f" ({beyond} beyond)" if beyond else "")
             axes.hist(found, bins=edges.tolist(), color=colours[name], alpha=0.55, label=label)
             axes.axvline(float(found.mean()), color=colours[name], linewidth=1.2, dashes=(3, 2))
-        axes.legend(loc="upper right", fontsize=8.5)
+        # The lines of the means may run behind the words.
+        axes.legend(loc="upper right", fontsize=8.5, frameon=True, facecolor=PAPER, edgecolor="none")
     panels[0].set_ylabel("airframes")
     return figure
 
