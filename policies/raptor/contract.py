@@ -73,6 +73,7 @@ def raptor_card(
     hidden_size: int = 16,
     clipping: ErrorClipping = FLIGHT_CLIPPING,
     max_loop_age_s: float = 0.005,
+    onboard_rate_hz: float = 100.0,
 ) -> PolicyCard:
     """Fill in a policy card for RAPTOR's observation and action.
 
@@ -87,10 +88,13 @@ def raptor_card(
         hidden_size: length of the hidden state.
         clipping: the largest errors that the policy is meant to see.
         max_loop_age_s: the oldest data, from capture to motor, with which it still flies, seconds.
+        onboard_rate_hz: how often a flight controller evaluates it, Hz, as it says on the card where that is
+            more than the training's 100.
 
     Returns:
         The card.
     """
+    faster = {"onboard_rate_hz": onboard_rate_hz} if onboard_rate_hz != 100.0 else {}
     return PolicyCard(
         schema=POLICY_CARD_SCHEMA,
         name=name,
@@ -110,6 +114,7 @@ def raptor_card(
         parameters={
             "clip_position_m": clipping.position_m,
             "clip_velocity_m_s": clipping.velocity_m_s,
+            **faster,
         },
     )
 
@@ -171,3 +176,30 @@ def card_clipping(card: PolicyCard) -> ErrorClipping:
             expected="positive numbers clip_position_m and clip_velocity_m_s",
             mend="add them, or run with clip_errors=False",
         ) from error
+
+
+def card_onboard_rate_hz(card: PolicyCard) -> int:
+    """Read how often a flight controller evaluates the policy.
+
+    The hidden state advances at 100 Hz in any case. Evaluating more often shortens the loop. But a policy
+    that learnt to act late foresees what its last actions do, and begins to swing when it is asked again
+    before they did: such a one has no rate on its card and is evaluated as it was trained.
+
+    Args:
+        card: the policy's card.
+
+    Returns:
+        The rate, Hz.
+
+    Raises:
+        ConfigError: it is no whole share of 1000 Hz, or below the rate of the training.
+    """
+    rate = card.parameters.get("onboard_rate_hz", card.rate_hz)
+    if not isinstance(rate, int | float) or rate not in (100, 125, 200, 250, 500, 1000):
+        raise ConfigError(
+            f"onboard_rate_hz is {rate!r}",
+            where=f"policy card {card.name!r}: parameters",
+            expected="100, 125, 200, 250, 500 or 1000",
+            mend="choose one, or leave it out for the rate of the training",
+        )
+    return int(rate)

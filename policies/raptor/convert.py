@@ -183,6 +183,7 @@ def convert_published(folder: Path | str) -> PolicyCard:
         description="RAPTOR, the published foundation policy for quadrotors, at motor level.",
         example_input=checkpoint.example_input[:EXAMPLE_STEPS],
         example_output=checkpoint.example_output[:EXAMPLE_STEPS],
+        onboard_rate_hz=500.0,
     )
     provenance = Provenance(
         method="raptor",

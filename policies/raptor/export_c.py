@@ -18,7 +18,7 @@ import yaml
 from hardware.errors import ConfigError
 from policies.card import PolicyCard, load_policy_card
 from policies.raptor.backends import EXAMPLE_FILE, EXAMPLE_TOLERANCE, WEIGHTS_FILE, self_test
-from policies.raptor.contract import card_clipping, check_card
+from policies.raptor.contract import card_clipping, card_onboard_rate_hz, check_card
 from policies.raptor.network import (
     ACTION_SIZE,
     OBSERVATION_SIZE,
@@ -178,6 +178,8 @@ def _sections(folder: PolicyFolder) -> dict[str, str]:
         "/* The largest errors that the policy gets to see, per axis of the yaw frame. */",
         f"#define RAPTOR_CLIP_POSITION_M {np.float32(clipping.position_m)!s}f",
         f"#define RAPTOR_CLIP_VELOCITY_M_S {np.float32(clipping.velocity_m_s)!s}f",
+        "/* How often to evaluate the policy, at most: with which it flies steadily. */",
+        f"#define RAPTOR_RATE_HZ {card_onboard_rate_hz(folder.card)}",
         "/* Which policy this is. */",
         f'#define RAPTOR_POLICY_NAME "{folder.card.name}"',
         f'#define RAPTOR_POLICY_SHA256 "{folder.card.files[WEIGHTS_FILE]}"',

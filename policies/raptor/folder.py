@@ -26,6 +26,7 @@ def write_folder(
     example_output: Float32Array,
     clipping: ErrorClipping = FLIGHT_CLIPPING,
     max_loop_age_s: float = 0.005,
+    onboard_rate_hz: float = 100.0,
 ) -> PolicyCard:
     """Write weights, ONNX model, recorded example and card; what made them is the caller's to add.
 
@@ -38,6 +39,7 @@ def write_folder(
         example_output: the actions that every implementation must give for them, (T, B, 4).
         clipping: the largest errors that the policy is meant to see.
         max_loop_age_s: the oldest data with which it still flies, seconds.
+        onboard_rate_hz: how often a flight controller evaluates it, Hz.
 
     Returns:
         The card written.
@@ -62,6 +64,7 @@ def write_folder(
         hidden_size=weights.hidden_size,
         clipping=clipping,
         max_loop_age_s=max_loop_age_s,
+        onboard_rate_hz=onboard_rate_hz,
     )
     (folder / CARD_FILE).write_text(schema.dump(card), encoding="utf-8")
     return card

@@ -40,12 +40,6 @@
 #ifndef RAPTOR_BOX
 #define RAPTOR_BOX BOXUSER1
 #endif
-/* The network is evaluated this often, as PX4 does. It was trained at 100 Hz, and more is not better: a policy that
- * was trained with late actions begins to swing between its own evaluations at 1 kHz. */
-#ifndef RAPTOR_INTERVAL_US
-#define RAPTOR_INTERVAL_US 2500
-#endif
-
 void __real_writeMotors(void);
 void __wrap_writeMotors(void);
 mspResult_e __real_mspFcProcessCommand(mspDescriptor_t source, mspPacket_t *command, mspPacket_t *reply,
@@ -72,7 +66,7 @@ static void get_ready(void)
 {
     if (!is_ready) {
         const uint32_t loop_us = pidGetDT() > 0.0f ? (uint32_t)(1e6f * pidGetDT() + 0.5f) : 125u;
-        raptor_flight_init(&flight, loop_us, RAPTOR_INTERVAL_US / loop_us);
+        raptor_flight_init(&flight, loop_us, 1000000u / RAPTOR_RATE_HZ / loop_us);
         is_ready = true;
     }
 }

@@ -28,8 +28,8 @@
 #include "raptor_policy.h"
 
 #define DEGREES_TO_RADIANS 0.0174532925f
-/* The policy is evaluated at 500 Hz; the loop runs at 1 kHz. */
-#define STEP_NS 2000000u
+/* One evaluation; the loop runs at 1 kHz, of which RAPTOR_RATE_HZ is a whole share. */
+#define STEP_NS (1000000000u / RAPTOR_RATE_HZ)
 
 static raptor_state policy;
 static raptor_config config;
@@ -98,7 +98,7 @@ void controllerOutOfTree(control_t *control, const setpoint_t *setpoint, const s
             raptor_reset(&policy);
             memset(action, 0, sizeof action);
         }
-        if (!is_flying || RATE_DO_EXECUTE(RATE_500_HZ, stabilizerStep)) {
+        if (!is_flying || RATE_DO_EXECUTE(RAPTOR_RATE_HZ, stabilizerStep)) {
             const raptor_status status = evaluate(setpoint, sensors, state);
             last_status = (uint8_t)status;
             is_flying = status >= RAPTOR_OK;

@@ -14,8 +14,9 @@ static const raptor_motor MOTORS[RAPTOR_ACTION_SIZE] = {
 
 RaptorPx4::RaptorPx4(uint32_t gyro_rate_hz) :
 	px4::WorkItem("raptor", px4::wq_configurations::rate_ctrl),
-	_config(raptor_config_by_count(1000000000u / gyro_rate_hz))
+	_every(gyro_rate_hz > RAPTOR_RATE_HZ ? (gyro_rate_hz + RAPTOR_RATE_HZ - 1) / RAPTOR_RATE_HZ : 1)
 {
+	_config = raptor_config_by_time(1000000000u / gyro_rate_hz * _every);
 	raptor_reset(&_policy);
 	raptor_freshness_reset(&_freshness);
 }
@@ -120,6 +121,12 @@ void RaptorPx4::Run()
 		hand_over();
 		return;
 	}
+
+	if (_active && ++_samples < _every) {
+		return;
+	}
+
+	_samples = 0;
 
 	if (!_active) {
 		raptor_reset(&_policy);

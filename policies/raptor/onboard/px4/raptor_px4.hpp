@@ -65,6 +65,9 @@ private:
 	vehicle_control_mode_s _control_mode{};
 	raptor_status _status{RAPTOR_OK};
 	uint32_t _stale{0};
+	/* Gyro samples to an evaluation, and since the last one. */
+	uint32_t _every{1};
+	uint32_t _samples{0};
 	bool _active{false};
 	bool _holding{false};
 };

@@ -1,6 +1,7 @@
 """Protects the C export: it compiles strictly, computes what Python computes and refuses what it must."""
 
 import ctypes
+import dataclasses
 import hashlib
 import itertools
 import re
@@ -12,6 +13,7 @@ from onboard_c import Config, Reference, Vehicle, pointer
 
 from hardware.errors import ConfigError
 from policies.raptor import PUBLISHED, onboard_build
+from policies.raptor.contract import card_onboard_rate_hz
 from policies.raptor.executor import Executor, ExecutorConfig, NativeRule, StatusCode, StepKind
 from policies.raptor.export_c import export_c, hover_actions, read_policy
 from policies.raptor.network import NumpyBackend, RaptorWeights
@@ -39,6 +41,27 @@ def test_the_exported_test_passes(exported, tmp_path, compiler, options):
     found = re.search(r"example, 500 steps x 2: largest difference (\S+); hover: (\S+);", text)
     assert max(float(number) for number in found.groups()) <= 1e-5
     assert text.endswith("passed\n")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in PUBLISHED.parent.glob("*/card.yaml")),
+    ids=lambda folder: folder.name,
+)
+def test_every_policy_that_comes_along_passes(folder, tmp_path):
+    export_c(folder, tmp_path / "c")
+    text = onboard_build.prove_host(tmp_path / "c", tmp_path, compiler="gcc", options=("-Os",))
+    assert text.endswith("passed\n")
+
+
+def test_rate_on_board_is_the_cards_or_that_of_the_training():
+    card = read_policy(PUBLISHED).card
+    assert card_onboard_rate_hz(card) == 500
+    bounds = {name: value for name, value in card.parameters.items() if name.startswith("clip")}
+    assert card_onboard_rate_hz(dataclasses.replace(card, parameters=bounds)) == 100
+    for wrong in (50, 400, "fast"):
+        with pytest.raises(ConfigError, match="onboard_rate_hz is .*100, 125, 200, 250, 500 or 1000"):
+            card_onboard_rate_hz(dataclasses.replace(card, parameters={**bounds, "onboard_rate_hz": wrong}))
 
 
 def test_the_exported_test_fails_when_one_weight_is_wrong(exported, tmp_path):

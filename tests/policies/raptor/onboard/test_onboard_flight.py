@@ -17,12 +17,14 @@ from hardware.drones.pose import PoseState
 from hardware.drones.raptor_feed import REASONS, VERDICTS, Feeder, FlightState, OnboardStatus
 from hardware.frames import rotation_matrix
 from policies.raptor import PUBLISHED
-from policies.raptor.export_c import read_policy
+from policies.raptor.contract import card_onboard_rate_hz
+from policies.raptor.export_c import export_c, read_policy
 from sim.quadrotor.airframes import load_airframe
 from sim.quadrotor.batch import step_batch
 from sim.quadrotor.dynamics import make_state
 from sim.quadrotor.fleet_airframes import AirframeBatch
 
+POLICIES = sorted(path.parent for path in PUBLISHED.parent.glob("*/card.yaml"))
 FEED = struct.Struct("<BBHI3f3f4f3f3ff")
 ANSWER = struct.Struct("<BBBBHI")
 STATUS = struct.Struct("<BBBB7I4H3I3f3ff4f8s")
@@ -36,16 +38,21 @@ START_US = 2**32 - 2_000_000  # the low 32 bits of the clock wrap in every fligh
 UP = np.array([0.0, 0.0, 9.80665])
 
 
-@pytest.fixture(scope="module")
-def c(exported, tmp_path_factory):
-    """`raptor_flight.c` behind flat functions."""
+def flight_library(exported, out):
+    """`raptor_flight.c` with an exported policy, behind flat functions."""
     folder = ONBOARD / "betaflight"
     sources = [folder / "raptor_flight.c", HERE / "flight_shim.c", exported / "raptor_policy.c"]
-    loaded = library(sources, tmp_path_factory.mktemp("flight") / "flight.so", [exported, folder])
+    loaded = library(sources, out, [exported, folder])
     loaded.shim_feed.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_char_p]
     loaded.shim_status.argtypes = [ctypes.c_uint64, ctypes.c_char_p]
     loaded.shim_update.argtypes = [ctypes.c_uint64, *[FloatPointer] * 3, ctypes.c_uint32, FloatPointer]
     return loaded
+
+
+@pytest.fixture(scope="module")
+def c(exported, tmp_path_factory):
+    """The published policy."""
+    return flight_library(exported, tmp_path_factory.mktemp("flight") / "flight.so")
 
 
 def turned(yaw, q):
@@ -106,6 +113,8 @@ class Flight:
     acceleration_bias: float = 0.0
     switches: int = ON | ARMED
     seed: int = 0
+    # Evaluations a second: what the policy's card says.
+    rate: int = 500
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
@@ -116,7 +125,7 @@ class Flight:
         self.tracker_on = self.reference_on = True
         self.spoil_sensor = None
         self.positions, self.flying, self.motors = [], [], []
-        self.c.shim_init(1000, 1)
+        self.c.shim_init(1000, 1000 // self.rate)
 
     def place(self, position):
         """Put the vehicle somewhere, at rest."""
@@ -238,8 +247,19 @@ def test_hovers_as_with_perfect_knowledge(c):
     assert np.linalg.norm(status.velocity - flight.velocity) < 5e-3
     assert status.yaw_offset == pytest.approx(0.7, abs=1e-3)
     assert status.flags == 0b1011
-    assert (status.step_hz, status.native_hz, status.feed_hz) == (1000, 100, 100)
+    assert (status.step_hz, status.native_hz, status.feed_hz) == (500, 100, 100)
     assert status.checkpoint.hex() == read_policy(PUBLISHED).card.files["model.safetensors"][:16]
+
+
+@pytest.mark.parametrize("folder", POLICIES, ids=lambda folder: folder.name)
+def test_every_policy_holds_its_motors_still_at_the_rate_on_its_card(folder, tmp_path):
+    export_c(folder, tmp_path / "c")
+    loaded = flight_library(tmp_path / "c", tmp_path / "flight.so")
+    rate = card_onboard_rate_hz(read_policy(folder).card)
+    flight = Flight(loaded, airframe="arpl", rate=rate, latency_s=(0.01, 0.02), rate_hz=50.0)
+    flight.run(4.0)
+    assert rms(flight.run(1.0)) < 0.12
+    assert np.array(flight.motors[-1000:]).std(axis=0).max() < 0.05
 
 
 def test_stamps_make_up_for_a_slow_and_jittering_link(c):
