@@ -76,7 +76,7 @@ def test_a_flight_by_rates_from_arming_to_disarming(tmp_path):
         errors = follow(vehicle, capture, FigureEight(tuple(centre), period_s=8.0, duration_s=9.0))
         # Measured on an idle machine: 0.05 m. A vehicle that is lost is metres away.
         assert np.sqrt((errors**2).sum(axis=1).mean()) < 0.4
-        assert vehicle.status.link_quality > 0.5
+        assert vehicle.status.link_quality > 0.2
         vehicle.land()
         wait_for(lambda: not vehicle.status.armed, "landed", vehicle)
         assert vehicle.status.on_ground
