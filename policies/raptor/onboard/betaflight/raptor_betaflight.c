@@ -74,6 +74,8 @@ static void get_ready(void)
 /* The simulator target's sensors have no noise, repeat a state for many rounds, and their motors answer it in the
  * first of these: the firmware's filters have then seen it once. Real ones are filtered and never repeat. */
 #ifdef SIMULATOR_BUILD
+#define SENSORS_REPEAT true
+
 static const float *rates(void)
 {
     return gyro.gyroADC;
@@ -88,6 +90,8 @@ static bool is_new(void)
     return differs;
 }
 #else
+#define SENSORS_REPEAT false
+
 static const float *rates(void)
 {
     return gyro.gyroADCf;
@@ -103,7 +107,8 @@ static void sense(raptor_sensors *sensors)
 {
     quaternion_t attitude;
     getQuaternion(&attitude);
-    sensors->new_sample = is_new();
+    sensors->repeats = SENSORS_REPEAT;
+    sensors->is_new = is_new();
     sensors->now_us = now_us();
     sensors->orientation[0] = attitude.w;
     sensors->orientation[1] = attitude.x;

@@ -494,7 +494,16 @@ static void start(raptor_flight *flight)
     flight->activations++;
     flight->state = RAPTOR_FLIGHT_FLYING;
     flight->reason = RAPTOR_REASON_NONE;
-    flight->tick = flight->ticks;
+    flight->tick = 2u * flight->ticks;
+}
+
+/* Whether the network is evaluated in this tick. */
+static bool is_due(const raptor_flight *flight, const raptor_sensors *sensors)
+{
+    if (!sensors->repeats) {
+        return flight->tick >= flight->ticks;
+    }
+    return (sensors->is_new && 8u * flight->tick >= 7u * flight->ticks) || 2u * flight->tick >= 3u * flight->ticks;
 }
 
 bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, float action[RAPTOR_ACTION_SIZE])
@@ -534,7 +543,7 @@ bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, 
     if (flight->state != RAPTOR_FLIGHT_FLYING) {
         start(flight);
     }
-    if (flight->tick >= flight->ticks || (sensors->new_sample && 2u * flight->tick >= flight->ticks)) {
+    if (is_due(flight, sensors)) {
         flight->tick = 0u;
         memcpy(vehicle.position, flight->now.position, sizeof vehicle.position);
         memcpy(vehicle.linear_velocity, flight->now.velocity, sizeof vehicle.linear_velocity);

@@ -36,7 +36,8 @@ typedef struct {
     float angular_velocity[3]; /* body, rad/s */
     float specific_force[3];   /* what the accelerometer feels, body, m/s2: +9.81 along z at rest */
     bool has_accelerometer;    /* false: velocity is held between poses */
-    bool new_sample;           /* a sample that will only be repeated for some ticks came with this one */
+    bool repeats;              /* the sensors repeat a sample for some ticks, as a simulator's do... */
+    bool is_new;               /* ... and this tick is the first with a new one */
     bool switch_on;            /* a person wants RAPTOR */
     bool armed;
     bool failsafe; /* somebody else has the motors */
@@ -98,8 +99,8 @@ typedef struct {
 } raptor_flight;
 
 /* Begin; runs the policy's self-test. tick_us: nominal period of the rate loop. The network is evaluated every
- * `ticks` of them, together at most 10 ms; in between, the last action stands. A new sample may come up to half that
- * time early and is answered at once. */
+ * `ticks` of them, together at most 10 ms; in between, the last action stands. Where sensors repeat, the evaluation
+ * waits for a new sample, or is an eighth early for one, so that each is answered at once. */
 void raptor_flight_init(raptor_flight *flight, uint32_t tick_us, uint32_t ticks);
 
 /* Take an MSP2_RAPTOR_FEED and write its answer, RAPTOR_FEED_ANSWER_SIZE bytes. False, and nothing taken or written:

@@ -28,7 +28,7 @@ void shim_status(uint64_t now_us, uint8_t *answer)
     raptor_flight_status(&flight, now_us, answer);
 }
 
-/* switches: 1 switch, 2 armed, 4 failsafe, 8 no accelerometer */
+/* switches: 1 switch, 2 armed, 4 failsafe, 8 no accelerometer, 16 samples repeat, 32 this one is new */
 int shim_update(uint64_t now_us, const float *orientation, const float *angular_velocity, const float *specific_force,
                 uint32_t switches, float *action)
 {
@@ -44,6 +44,8 @@ int shim_update(uint64_t now_us, const float *orientation, const float *angular_
     sensors.armed = (switches & 2u) != 0u;
     sensors.failsafe = (switches & 4u) != 0u;
     sensors.has_accelerometer = (switches & 8u) == 0u;
+    sensors.repeats = (switches & 16u) != 0u;
+    sensors.is_new = (switches & 32u) != 0u;
     return raptor_flight_update(&flight, &sensors, action) ? 1 : 0;
 }
 

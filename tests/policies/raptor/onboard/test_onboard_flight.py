@@ -33,7 +33,7 @@ OFF, WAITING, FLYING, LOCKED = range(4)
 (NONE, SWITCH_OFF, DISARMED, FAILSAFE, SELF_TEST, NO_POSE, POSE_STALE) = range(7)
 NO_REFERENCE, REFERENCE_STALE, NOT_FINITE, DISAGREES, OUTPUT, CLOCK = range(7, 13)
 TAKEN, BAD_NUMBER, NOT_UNIT, OLD, REPEATED, AHEAD, JUMPED, EMPTY = range(8)
-ON, ARMED, FAILING, NO_ACCELEROMETER = 1, 2, 4, 8
+ON, ARMED, FAILING, NO_ACCELEROMETER, REPEATING, NEW = 1, 2, 4, 8, 16, 32
 START_US = 2**32 - 2_000_000  # the low 32 bits of the clock wrap in every flight
 UP = np.array([0.0, 0.0, 9.80665])
 
@@ -275,6 +275,25 @@ def test_stamps_make_up_for_a_slow_and_jittering_link(c):
     # without stamps, it takes the place where it was for the place where it is.
     assert errors["stamped"] < 1.15 * errors["at once"] < 0.3
     assert estimates["stamped"] < 0.02 < 0.04 < estimates["unstamped"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "samples_apart", "expected", "native"),
+    # The hidden state advances at the answers nearest to 10 ms: after 9 ms, 12 ms and 10 ms.
+    [(500, 3, 333, 111), (100, 4, 83, 83), (100, 5, 100, 100)],
+)
+def test_repeating_sensors_are_answered_with_their_new_sample(c, rate, samples_apart, expected, native):
+    flight = Flight(c, rate=rate)
+    answered = []
+    for tick in range(4000):
+        flight.switches = ON | ARMED | REPEATING | (NEW if tick % samples_apart == 0 else 0)
+        flight.tick()
+        if tick > 1000 and (flight.motors[-1] != flight.motors[-2]).any():
+            answered.append(tick % samples_apart)
+    assert set(answered) == {0}
+    status = flight.status()
+    assert status.step_hz == pytest.approx(expected, abs=1)
+    assert status.native_hz == pytest.approx(native, abs=1)
 
 
 def test_flies_a_light_vehicle_without_accelerometer(c):
