@@ -120,6 +120,10 @@ static void sense(raptor_sensors *sensors)
         sensors->specific_force[axis] =
             sensors->has_accelerometer ? 9.80665f * acc.accADC.v[axis] * acc.dev.acc_1G_rec : 0.0f;
     }
+    /* Two first-order low passes in series, each with its cutoff raised so that both together have the one that is
+     * set; late by their two time constants. */
+    const uint16_t cutoff_hz = accelerometerConfig()->acc_lpf_hz;
+    sensors->specific_force_delay_s = cutoff_hz > 0 ? 2.0f / (2.0f * M_PIf * 1.553774f * cutoff_hz) : 0.0f;
     sensors->switch_on = IS_RC_MODE_ACTIVE(RAPTOR_BOX);
     sensors->armed = ARMING_FLAG(ARMED);
     sensors->failsafe = failsafeIsActive() || isCrashFlipModeActive() || mixerRuntime.motorCount != RAPTOR_ACTION_SIZE;

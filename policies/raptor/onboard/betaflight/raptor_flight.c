@@ -142,8 +142,11 @@ static void integrate(raptor_flight *flight, const raptor_sensors *sensors)
     const float kept = flight->located ? 1.0f : 1.0f - dt;
     for (uint32_t i = 0; i < 3; i++) {
         now->position[i] = kept * now->position[i] + dt * (now->velocity[i] + 0.5f * dt * acceleration[i]);
-        now->velocity[i] = kept * now->velocity[i] + dt * acceleration[i];
+        /* What a late acceleration has not told yet is what it changes by, times how late it is. */
+        now->velocity[i] = kept * now->velocity[i] + dt * acceleration[i] +
+                           sensors->specific_force_delay_s * (acceleration[i] - flight->acceleration[i]);
     }
+    memcpy(flight->acceleration, acceleration, sizeof acceleration);
     if (flight->past_count == 0u || now->time_us - past_sample(flight, 0u)->time_us >= RAPTOR_PAST_STEP_US) {
         remember(flight);
     }
@@ -513,7 +516,8 @@ bool raptor_flight_update(raptor_flight *flight, const raptor_sensors *sensors, 
     float observation[RAPTOR_OBSERVATION_SIZE];
     const uint64_t now_us = sensors->now_us;
     if (!raptor_all_finite(sensors->orientation, 4) || !is_unit(sensors->orientation) ||
-        !raptor_all_finite(sensors->angular_velocity, 3) || !raptor_all_finite(sensors->specific_force, 3)) {
+        !raptor_all_finite(sensors->angular_velocity, 3) || !raptor_all_finite(sensors->specific_force, 3) ||
+        !raptor_all_finite(&sensors->specific_force_delay_s, 1)) {
         stop(flight, sensors->switch_on ? RAPTOR_REASON_NOT_FINITE : RAPTOR_REASON_SWITCH_OFF);
         return false;
     }

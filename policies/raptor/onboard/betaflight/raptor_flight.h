@@ -35,6 +35,7 @@ typedef struct {
     float orientation[4];      /* quaternion (w, x, y, z), body to a frame with z up and any heading */
     float angular_velocity[3]; /* body, rad/s */
     float specific_force[3];   /* what the accelerometer feels, body, m/s2: +9.81 along z at rest */
+    float specific_force_delay_s; /* by which the accelerometer's filter is late */
     bool has_accelerometer;    /* false: velocity is held between poses */
     bool repeats;              /* the sensors repeat a sample for some ticks, as a simulator's do... */
     bool is_new;               /* ... and this tick is the first with a new one */
@@ -54,6 +55,7 @@ typedef struct {
     /* Where the vehicle is. */
     raptor_sample now;
     raptor_sample past[RAPTOR_PAST_SAMPLES];
+    float acceleration[3]; /* world, in the last tick */
     uint32_t past_next;
     uint32_t past_count;
     bool located; /* `now` holds a position */

@@ -5,12 +5,14 @@
 #include "raptor_flight.h"
 
 static raptor_flight flight;
+static float force_delay_s;
 
 void shim_init(uint32_t tick_us, uint32_t ticks);
 int shim_feed(uint64_t now_us, const uint8_t *payload, uint32_t size, uint8_t *answer);
 void shim_status(uint64_t now_us, uint8_t *answer);
 int shim_update(uint64_t now_us, const float *orientation, const float *angular_velocity, const float *specific_force,
                 uint32_t switches, float *action);
+void shim_force_delay(float seconds);
 void shim_spoil(void);
 
 void shim_init(uint32_t tick_us, uint32_t ticks)
@@ -32,7 +34,7 @@ void shim_status(uint64_t now_us, uint8_t *answer)
 int shim_update(uint64_t now_us, const float *orientation, const float *angular_velocity, const float *specific_force,
                 uint32_t switches, float *action)
 {
-    raptor_sensors sensors = {.now_us = now_us};
+    raptor_sensors sensors = {.now_us = now_us, .specific_force_delay_s = force_delay_s};
     for (int i = 0; i < 4; i++) {
         sensors.orientation[i] = orientation[i];
     }
@@ -47,6 +49,11 @@ int shim_update(uint64_t now_us, const float *orientation, const float *angular_
     sensors.repeats = (switches & 16u) != 0u;
     sensors.is_new = (switches & 32u) != 0u;
     return raptor_flight_update(&flight, &sensors, action) ? 1 : 0;
+}
+
+void shim_force_delay(float seconds)
+{
+    force_delay_s = seconds;
 }
 
 void shim_spoil(void)

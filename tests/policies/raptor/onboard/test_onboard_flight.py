@@ -44,6 +44,7 @@ def flight_library(exported, out):
     sources = [folder / "raptor_flight.c", HERE / "flight_shim.c", exported / "raptor_policy.c"]
     loaded = library(sources, out, [exported, folder])
     loaded.shim_feed.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_char_p]
+    loaded.shim_force_delay.argtypes = [ctypes.c_float]
     loaded.shim_status.argtypes = [ctypes.c_uint64, ctypes.c_char_p]
     loaded.shim_update.argtypes = [ctypes.c_uint64, *[FloatPointer] * 3, ctypes.c_uint32, FloatPointer]
     return loaded
@@ -113,6 +114,10 @@ class Flight:
     acceleration_bias: float = 0.0
     switches: int = ON | ARMED
     seed: int = 0
+    # Cutoff of the accelerometer's filter, two low passes in series as Betaflight's; None: none.
+    accelerometer_hz: float | None = None
+    # By how much too early the poses' stamps are, microseconds.
+    stamp_error_us: int = 0
     # Evaluations a second: what the policy's card says.
     rate: int = 500
 
@@ -126,6 +131,10 @@ class Flight:
         self.spoil_sensor = None
         self.positions, self.flying, self.motors = [], [], []
         self.c.shim_init(1000, 1000 // self.rate)
+        time_constant = 1 / (2 * np.pi * 1.553774 * self.accelerometer_hz) if self.accelerometer_hz else 0.0
+        self.smoothing = 1 - np.exp(-1e-3 / time_constant) if time_constant else 1.0
+        self.stages = [UP, UP]
+        self.c.shim_force_delay(2 * time_constant)
 
     def place(self, position):
         """Put the vehicle somewhere, at rest."""
@@ -162,7 +171,9 @@ class Flight:
     def tick(self):
         self._track()
         q, rates = turned(-self.heading, self.orientation), self.state[10:13, 0]
-        force = self.force + self.acceleration_bias
+        for stage, value in enumerate((self.force, self.stages[0])):
+            self.stages[stage] = self.stages[stage] + self.smoothing * (value - self.stages[stage])
+        force = self.stages[1] + self.acceleration_bias
         sensors = {"q": q, "rates": rates, "force": force}
         if self.spoil_sensor is not None:
             sensors[self.spoil_sensor] = sensors[self.spoil_sensor] * np.nan
@@ -196,7 +207,7 @@ class Flight:
             reference, speed = self.reference()
             self.answer = self.feed(
                 flags=flags | (STAMPED if self.stamped else 0),
-                stamp=captured_us if self.stamped else 0,
+                stamp=captured_us - self.stamp_error_us if self.stamped else 0,
                 position=position + self.position_noise * self.rng.standard_normal(3),
                 velocity=velocity + self.velocity_noise * self.rng.standard_normal(3),
                 orientation=orientation,
@@ -256,8 +267,20 @@ def test_every_policy_holds_its_motors_still_at_the_rate_on_its_card(folder, tmp
     export_c(folder, tmp_path / "c")
     loaded = flight_library(tmp_path / "c", tmp_path / "flight.so")
     rate = card_onboard_rate_hz(read_policy(folder).card)
-    flight = Flight(loaded, airframe="arpl", rate=rate, latency_s=(0.01, 0.02), rate_hz=50.0)
-    flight.run(4.0)
+    # As inside the firmware: a filtered accelerometer, and a clock that is learnt over a slow link.
+    flight = Flight(
+        loaded,
+        airframe="arpl",
+        rate=rate,
+        latency_s=(0.01, 0.02),
+        rate_hz=50.0,
+        accelerometer_hz=25.0,
+        stamp_error_us=10_000,
+    )
+    flight.run(2.0)
+    # A gust of 1 m/s upwards: a loop that swings by itself would go on after it.
+    flight.state[9, 0] += 1.0
+    flight.run(3.0)
     assert rms(flight.run(1.0)) < 0.12
     assert np.array(flight.motors[-1000:]).std(axis=0).max() < 0.05
 
