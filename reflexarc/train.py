@@ -223,7 +223,8 @@ def train_raptor(config: RaptorTrainConfig, output: Output) -> int:
                 judged = (
                     f"  crashed: hover {found.hover_crash:.3f}, eight {found.figure_eight_crash:.3f},"
                     f" 10 ms late {found.delay_crash:.3f}  RMSE {found.hover_rmse_m:.3f},"
-                    f" {found.figure_eight_rmse_m:.3f} m  heading {found.hover_heading_rad:.3f}"
+                    f" {found.figure_eight_rmse_m:.3f} m  heading {found.hover_heading_rad:.3f},"
+                    f" at 400 Hz {found.executor_crash:.3f}, {found.executor_rmse_m:.3f} m"
                 )
             output.log(
                 f"{row.stage} {row.number:>5}  loss {row.loss:.4f}{flown}{judged}"

@@ -101,6 +101,11 @@ class RaptorTrainConfig:
     vehicles: int = 128
     # Control steps of 10 ms that each of them flies.
     steps: int = 250
+    # Vehicles in an update whose policy is asked at 400 Hz, as RAPTOR's executor does it on a flight
+    # controller: the hidden state advances at 100 Hz, in between the network works on a copy.
+    executor_vehicles: int = 64
+    # Native steps of 10 ms that each of these flies.
+    executor_steps: int = 100
     # Learning rate of the tuning.
     tuning_rate: float = 2e-3
     # Learning rate at its end, reached along a cosine.
@@ -145,7 +150,15 @@ class RaptorTrainConfig:
         """
         positive = (
             *("threads", "hidden_size", "encoder_size", "clip_position_m", "clip_velocity_m_s", "episodes"),
-            *("episode_steps", "rows", "imitation_rate", "vehicles", "steps", "tuning_rate"),
+            *(
+                "episode_steps",
+                "rows",
+                "imitation_rate",
+                "vehicles",
+                "steps",
+                "executor_steps",
+                "tuning_rate",
+            ),
             *("position_scale_m", "velocity_scale_m_s", "gradient_decay", "gradient_cap", "gradient_norm"),
             *("judged_airframes", "judge_epochs", "judge_updates"),
         )
@@ -206,12 +219,16 @@ class RaptorTrainConfig:
             force_scale=self.force_scale,
         )
 
-    def flight(self) -> FlightRules:
-        """How the tuning differentiates."""
+    def flight(self, native: int = 1) -> FlightRules:
+        """How the tuning differentiates.
+
+        Args:
+            native: control steps in a native step; the gradient decays as much in a second whatever it is.
+        """
         return FlightRules(
             clip_position_m=self.clip_position_m,
             clip_velocity_m_s=self.clip_velocity_m_s,
-            decay=self.gradient_decay,
+            decay=self.gradient_decay ** (1.0 / native),
             cap=self.gradient_cap,
         )
 

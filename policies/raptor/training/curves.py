@@ -11,7 +11,7 @@ from typing import Any
 CURVE_FILE = "learning_curve"
 _JUDGED = (
     *("hover_crash", "hover_rmse_m", "hover_heading_rad"),
-    *("figure_eight_crash", "figure_eight_rmse_m", "delay_crash"),
+    *("figure_eight_crash", "figure_eight_rmse_m", "delay_crash", "executor_crash", "executor_rmse_m"),
 )
 # Crash rates: what is plotted, its label and its colour.
 _RATES = (

@@ -19,11 +19,25 @@ from policies.raptor.torch_backend import RaptorModule
 from sim.quadrotor.fleet_airframes import AirframeBatch
 from sim.quadrotor.torch_step import torch_step
 
-# Time of a control step, seconds.
+# Time of a native step of the network, seconds.
 PERIOD_S = 0.01
-# Actions kept before the first step, and velocities; see `loop_kernels`.
-PAST_ACTIONS = 4
-PAST_VELOCITIES = 5
+# Longest delays, in native steps: of the action (a little less than that), and of the velocity.
+_ACTION_STEPS, _VELOCITY_STEPS = 3, 4
+LONGEST_ACTION_DELAY_S, LONGEST_VELOCITY_DELAY_S = _ACTION_STEPS * PERIOD_S, _VELOCITY_STEPS * PERIOD_S
+
+
+def past_steps(native: int) -> tuple[int, int]:
+    """How many actions and velocities a scenario holds from before its start.
+
+    Args:
+        native: control steps in a native step.
+
+    Returns:
+        Actions and velocities.
+    """
+    return _ACTION_STEPS * native + 1, _VELOCITY_STEPS * native
+
+
 # Elements of the observation that noise is added to: all but the previous action.
 NOISY = OBSERVATION_SIZE - 4
 
@@ -51,7 +65,11 @@ class FlightRules:
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """What N vehicles meet during T control steps; float32, the vehicles last."""
+    """What N vehicles meet during T control steps; float32, the vehicles last.
+
+    With `native` 1 a control step is the network's native one. With more, the policy is asked that many
+    times in a native step, as RAPTOR's executor does it: 4 for 400 Hz.
+    """
 
     # The vehicles.
     airframes: AirframeBatch
@@ -59,9 +77,9 @@ class Scenario:
     state: Float32Array
     # Hidden state at the start, (H, N).
     hidden: Float32Array
-    # Actions before the start, the latest last, (PAST_ACTIONS, 4, N), -1 to 1.
+    # Actions before the start, the latest last, (3 native + 1, 4, N), -1 to 1.
     past_actions: Float32Array
-    # Velocities before the start, the latest last, (PAST_VELOCITIES - 1, 3, N), m/s.
+    # Velocities before the start, the latest last, (4 native, 3, N), m/s.
     past_velocities: Float32Array
     # Reference position and velocity, (T, 6, N).
     reference: Float32Array
@@ -75,6 +93,8 @@ class Scenario:
     action_delay_s: Float32Array
     # Age of the velocity that the policy sees, (N,), seconds, up to 40 ms.
     velocity_delay_s: Float32Array
+    # Control steps in a native step.
+    native: int = 1
 
     def __len__(self) -> int:
         """How many vehicles."""
@@ -85,26 +105,32 @@ class Scenario:
         """How many control steps."""
         return len(self.reference)
 
+    @property
+    def period_s(self) -> float:
+        """Length of a control step, seconds."""
+        return PERIOD_S / self.native
+
     def part(self, start: int, end: int) -> Scenario:
         """Vehicles start to end - 1."""
         arrays = {
             field.name: np.ascontiguousarray(getattr(self, field.name)[..., start:end])
             for field in dataclasses.fields(self)
-            if field.name != "airframes"
+            if field.name not in ("airframes", "native")
         }
-        return Scenario(airframes=self.airframes.take(np.arange(start, end)), **arrays)
+        return Scenario(airframes=self.airframes.take(np.arange(start, end)), native=self.native, **arrays)
 
     def whole_and_rest(self) -> tuple[Float32Array, Float32Array]:
-        """The action delay as a choice of whole control steps, (PAST_ACTIONS - 1, N), and a rest, (N,) s."""
+        """The action delay as a choice of whole control steps, (3 native, N), and a rest, (N,) s."""
+        rows = _ACTION_STEPS * self.native
         # A delay within a microsecond of whole steps is one of whole steps.
-        steps = np.floor(self.action_delay_s / PERIOD_S + 1e-4).clip(0, PAST_ACTIONS - 2)
-        rest = (self.action_delay_s - steps * PERIOD_S).clip(0.0, PERIOD_S)
-        whole = (np.arange(PAST_ACTIONS - 1)[:, None] == steps).astype(np.float32)
+        steps = np.floor(self.action_delay_s / self.period_s + 1e-4).clip(0, rows - 1)
+        rest = (self.action_delay_s - steps * self.period_s).clip(0.0, self.period_s)
+        whole = (np.arange(rows)[:, None] == steps).astype(np.float32)
         return whole, rest.astype(np.float32)
 
     def blend(self) -> Float32Array:
-        """Weights of the present and the past velocities in the one seen, (PAST_VELOCITIES, N)."""
-        age = np.arange(PAST_VELOCITIES)[:, None] - self.velocity_delay_s / PERIOD_S
+        """Weights of the present and the past velocities in the one seen, (4 native + 1, N)."""
+        age = np.arange(_VELOCITY_STEPS * self.native + 1)[:, None] - self.velocity_delay_s / self.period_s
         return (1.0 - np.abs(age)).clip(0.0, None).astype(np.float32)
 
 
@@ -163,7 +189,7 @@ class _Flight(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
             np.float32(x)
             for x in (
                 rules.clip_position_m, rules.clip_velocity_m_s,
-                rules.lost_m, rules.lost_m_s, rules.lost_rad_s, PERIOD_S,
+                rules.lost_m, rules.lost_m_s, rules.lost_rad_s, scenario.period_s,
             )
         )  # fmt: skip
         size, width = arrays[4].shape[1], arrays[0].shape[0]
@@ -172,26 +198,27 @@ class _Flight(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         alive = np.ones((steps + 1, count), np.float32)
         hidden = np.empty((size, count), np.float32)
         ctx.tapes, ctx.limits, ctx.rules, ctx.weights = [], limits, rules, arrays
+        ctx.native = scenario.native
         for start in range(0, count, LANES):
             end = min(start + LANES, count)
             inputs = _inputs(scenario, start, end, LANES)
             tape = _Tape(
                 states=np.empty((steps + 1, 17, LANES), np.float32),
-                velocities=np.empty((steps + PAST_VELOCITIES - 1, 3, LANES), np.float32),
-                actions=np.empty((steps + PAST_ACTIONS, 4, LANES), np.float32),
+                velocities=np.empty((steps + len(inputs.past_velocities), 3, LANES), np.float32),
+                actions=np.empty((steps + len(inputs.past_actions), 4, LANES), np.float32),
                 raw=np.empty((steps, 4, LANES), np.float32),
                 observations=np.empty((steps, OBSERVATION_SIZE, LANES), np.float32),
                 encodings=np.empty((steps, width, LANES), np.float32),
                 gates=np.empty((steps, 4 * size, LANES), np.float32),
-                hiddens=np.empty((steps + 1, size, LANES), np.float32),
+                hiddens=np.empty((steps, size, LANES), np.float32),
             )
-            tape.velocities[: PAST_VELOCITIES - 1] = inputs.past_velocities
-            tape.actions[:PAST_ACTIONS] = inputs.past_actions
+            tape.velocities[: len(inputs.past_velocities)] = inputs.past_velocities
+            tape.actions[: len(inputs.past_actions)] = inputs.past_actions
             lives = np.ones((steps + 1, LANES), np.float32)
             after = inputs.hidden.copy()
             loop_kernels.fly(
                 arrays, *inputs.airframe, inputs.force, inputs.reference, inputs.noise,
-                *inputs.delays, limits, inputs.state, after, lives,
+                *inputs.delays, limits, scenario.native, inputs.state, after, lives,
                 *(getattr(tape, field.name) for field in dataclasses.fields(tape)),
             )  # fmt: skip
             ctx.tapes.append((inputs, tape, lives))
@@ -212,15 +239,13 @@ class _Flight(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
         rules, weights = ctx.rules, ctx.weights
         gradients = weight_buffers(weights[0].shape[0], weights[4].shape[1])
         for block, (inputs, tape, lives) in enumerate(ctx.tapes):
-            steps = len(tape.raw)
             of_states = _lanes(l_states.numpy(), block * LANES, (block + 1) * LANES, LANES)
             of_raw = _lanes(l_raw.numpy(), block * LANES, (block + 1) * LANES, LANES)
             loop_kernels.unfly(
-                weights, *inputs.airframe, inputs.force, *inputs.delays, ctx.limits, lives,
+                weights, *inputs.airframe, inputs.force, *inputs.delays, ctx.limits, ctx.native, lives,
                 tape.states, tape.actions, tape.raw, tape.observations, tape.encodings, tape.gates,
                 tape.hiddens, of_states, of_raw, np.float32(rules.decay), np.float32(rules.cap),
-                np.zeros((steps + PAST_VELOCITIES - 1, 3, LANES), np.float32),
-                np.zeros((steps + PAST_ACTIONS, 4, LANES), np.float32),
+                np.zeros_like(tape.velocities), np.zeros_like(tape.actions),
                 gradients,
             )  # fmt: skip
         ctx.tapes = []
@@ -315,7 +340,7 @@ class _Clamp(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
 
 
 def _fly_torch(module: RaptorModule, scenario: Scenario, rules: FlightRules) -> Flight:
-    like = module.head.weight
+    like, native = module.head.weight, scenario.native
 
     def tensor(array: Float32Array) -> Tensor:
         return torch.from_numpy(np.array(array)).to(like.device, like.dtype)
@@ -329,8 +354,8 @@ def _fly_torch(module: RaptorModule, scenario: Scenario, rules: FlightRules) -> 
     lives = [torch.ones_like(rest)]
     states, actions = [state], []
     for t in range(scenario.steps):
-        velocities = [*velocities, state[7:10]][-PAST_VELOCITIES:]
-        seen_velocity = sum(blend[d] * velocities[-1 - d] for d in range(PAST_VELOCITIES))
+        velocities = [*velocities, state[7:10]][-len(blend) :]
+        seen_velocity = sum(blend[d] * velocities[-1 - d] for d in range(len(blend)))
         w, i, j, k = state[3:7]
         rotation = torch.stack([
             1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j),
@@ -343,17 +368,18 @@ def _fly_torch(module: RaptorModule, scenario: Scenario, rules: FlightRules) -> 
             rotation + noise[t, 3:12],
             (seen_velocity - reference[t, 3:] + noise[t, 12:15]).clamp(-v, v),
             state[10:13] + noise[t, 15:],
-            pasts[-1],
+            torch.stack(pasts[-(t % native or native) :]).mean(dim=0),
         ])  # fmt: skip
-        action, hidden = module(seen.T, hidden)
+        action, after = module(seen.T, hidden)
+        hidden = after if t % native == 0 else hidden
         actions.append(action.T)
-        pasts = [*pasts, _Clamp.apply(action.T)][-PAST_ACTIONS - 1 :]
-        late = sum(whole[d] * pasts[-1 - d] for d in range(PAST_ACTIONS - 1))
-        early = sum(whole[d] * pasts[-2 - d] for d in range(PAST_ACTIONS - 1))
+        pasts = [*pasts, _Clamp.apply(action.T)][-len(whole) - 2 :]
+        late = sum(whole[d] * pasts[-1 - d] for d in range(len(whole)))
+        early = sum(whole[d] * pasts[-2 - d] for d in range(len(whole)))
         softened = _Soften.apply(state, rules.decay, torch.inf)
         push = {"force_n": force[t], "motor_gain": gain}
         middle = torch_step(coefficients, softened, 0.5 + 0.5 * early, dt_s=rest, **push)
-        new = torch_step(coefficients, middle, 0.5 + 0.5 * late, dt_s=PERIOD_S - rest, **push)
+        new = torch_step(coefficients, middle, 0.5 + 0.5 * late, dt_s=scenario.period_s - rest, **push)
         worst = torch.cat([
             (new[:3] - reference[t, :3]).abs() / rules.lost_m,
             new[7:10].abs() / rules.lost_m_s,

@@ -13,7 +13,14 @@ import numpy as np
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from policies.raptor.network import Float32Array
-from policies.raptor.training.flight import NOISY, PAST_ACTIONS, PAST_VELOCITIES, PERIOD_S, Scenario
+from policies.raptor.training.flight import (
+    LONGEST_ACTION_DELAY_S,
+    LONGEST_VELOCITY_DELAY_S,
+    NOISY,
+    PERIOD_S,
+    Scenario,
+    past_steps,
+)
 from sim.quadrotor.fleet_airframes import AirframeBatch
 from sim.quadrotor.references import TRAINING, References
 from sim.quadrotor.sampling import SamplingRules, sample_airframes
@@ -108,8 +115,8 @@ class ScenarioRules:
             if isinstance(value := getattr(self, field.name), tuple) and not 0.0 <= value[0] <= value[1]
         ]
         longest = {
-            "action_delay_s": (PAST_ACTIONS - 1) * PERIOD_S,
-            "velocity_delay_s": (PAST_VELOCITIES - 1) * PERIOD_S,
+            "action_delay_s": LONGEST_ACTION_DELAY_S,
+            "velocity_delay_s": LONGEST_VELOCITY_DELAY_S,
         }
         problems += [name for name, limit in longest.items() if getattr(self, name)[1] > limit + 1e-9]
         for pair in (("figure_eight", "langevin"), ("slow", "yawing", "wide")):
@@ -126,23 +133,30 @@ class ScenarioRules:
 
 
 def draw(
-    rules: ScenarioRules, *, count: int, steps: int, hidden_size: int, seed: tuple[int, ...]
+    rules: ScenarioRules,
+    *,
+    count: int,
+    steps: int,
+    hidden_size: int,
+    seed: tuple[int, ...],
+    native: int = 1,
 ) -> Scenario:
     """Draw a scenario.
 
     Args:
         rules: from what.
         count: vehicles.
-        steps: control steps.
+        steps: native steps of 10 ms.
         hidden_size: of the policy; the hidden state starts at zero.
         seed: what it depends on.
+        native: control steps in a native step: how often the policy is asked.
 
     Returns:
         The scenario.
     """
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
     airframes = _airframes(rules, count, rng)
-    reference = _references(rules, count, steps, rng)
+    reference = _references(rules, count, steps if native == 1 else steps + 1, rng)
     state = _start(rules, airframes, reference[0], rng)
     # Half of them were activated before take-off, with a previous action of zero; the others know what
     # their motors were doing.
@@ -158,15 +172,23 @@ def draw(
         airframes=airframes,
         state=state,
         hidden=np.zeros((hidden_size, count), np.float32),
-        past_actions=np.repeat(action[None], PAST_ACTIONS, axis=0),
-        past_velocities=np.repeat(state[None, 7:10], PAST_VELOCITIES - 1, axis=0),
-        reference=reference,
-        force_n=_force(constant, np.where(gusty, strength, 0.0), steps, rng),
-        noise=_noise(rules, count, steps, rng),
+        past_actions=np.repeat(action[None], past_steps(native)[0], axis=0),
+        past_velocities=np.repeat(state[None, 7:10], past_steps(native)[1], axis=0),
+        reference=reference if native == 1 else _refine(reference, native),
+        force_n=np.repeat(_force(constant, np.where(gusty, strength, 0.0), steps, rng), native, axis=0),
+        noise=_noise(rules, count, steps * native, rng),
         motor_gain=(1.0 + uneven * rng.uniform(-1.0, 1.0, (4, count))).astype(np.float32),
         action_delay_s=(late * rng.uniform(*rules.action_delay_s, count)).astype(np.float32),
         velocity_delay_s=(blurred * rng.uniform(*rules.velocity_delay_s, count)).astype(np.float32),
+        native=native,
     )
+
+
+def _refine(reference: Float32Array, native: int) -> Float32Array:
+    """Put straight lines between references 10 ms apart, (T + 1, 6, N) to (T native, 6, N)."""
+    shares = np.arange(native, dtype=np.float32)[:, None, None] / np.float32(native)
+    fine = reference[:-1, None] + shares * (reference[1:] - reference[:-1])[:, None]
+    return np.ascontiguousarray(fine.reshape(-1, *reference.shape[1:]))
 
 
 def _airframes(rules: ScenarioRules, count: int, rng: np.random.Generator) -> AirframeBatch:

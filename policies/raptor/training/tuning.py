@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,9 @@ _PART = 128
 _AVERAGE = 0.99
 # Updates over which the learning rate rises.
 _RISE = 20
-_TUNING_SEED = 2
+_TUNING_SEED, _EXECUTOR_SEED = 2, 3
+# Calls of the policy in a native step of the executor: 400 Hz.
+_EXECUTOR_CALLS = 4
 # Sine of half the heading error at which its cost turns from square to logarithmic.
 _HEADING = 0.05
 
@@ -69,24 +72,15 @@ class Tuner:
             What it came to.
         """
         config, module = self.config, self.module
-        scenario = draw(
-            config.scenarios(),
-            count=config.vehicles,
-            steps=config.steps,
-            hidden_size=config.hidden_size,
-            seed=(config.seed, _TUNING_SEED, self.done),
-        )
         self.optimizer.zero_grad()
         total, steps, lost = 0.0, 0.0, 0.0
-        at_once = _PART if config.device == "cpu" else config.vehicles
-        for start in range(0, config.vehicles, at_once):
-            part = scenario.part(start, min(start + at_once, config.vehicles))
-            flight = fly(module, part, config.flight())
+        for part in self._parts():
+            flight = fly(module, part, config.flight(part.native))
             # The sum, not the mean: so that `gradient_cap` means the same whatever the number of vehicles.
             loss = cost(flight, part, config)
             loss.backward()
             total += loss.item()
-            steps += flight.alive[1:].sum().item()
+            steps += flight.alive[1:].sum().item() / part.native
             lost += (1.0 - flight.alive[-1]).sum().item()
         for parameter in module.parameters():
             if parameter.grad is not None:
@@ -102,7 +96,28 @@ class Tuner:
             for kept, trained in zip(self.average.parameters(), module.parameters(), strict=True):
                 kept.lerp_(trained, follow)
         self.done += 1
-        return Update(total / max(steps, 1.0), lost / config.vehicles, norm)
+        return Update(total / max(steps, 1.0), lost / (config.vehicles + config.executor_vehicles), norm)
+
+    def _parts(self) -> Iterator[Scenario]:
+        """What this update flies: most vehicles at 100 Hz, some as RAPTOR's executor asks the policy."""
+        config = self.config
+        for purpose, count, steps, native in (
+            (_TUNING_SEED, config.vehicles, config.steps, 1),
+            (_EXECUTOR_SEED, config.executor_vehicles, config.executor_steps, _EXECUTOR_CALLS),
+        ):
+            if not count:
+                continue
+            scenario = draw(
+                config.scenarios(),
+                count=count,
+                steps=steps,
+                hidden_size=config.hidden_size,
+                seed=(config.seed, purpose, self.done),
+                native=native,
+            )
+            at_once = _PART if config.device == "cpu" else count
+            for start in range(0, count, at_once):
+                yield scenario.part(start, min(start + at_once, count))
 
     def _rate(self) -> float:
         config = self.config
@@ -145,10 +160,13 @@ def cost(flight: Flight, scenario: Scenario, config: RaptorTrainConfig) -> Tenso
     actions, acting = flight.actions, flight.alive[:-1]
     change = (actions[1:] - actions[:-1]).square().sum(1)
     beyond = (actions.abs() - 1.0).clamp_min(0.0).square().sum(1)
+    # A second costs the same however often the policy is asked in it; a change that is spread over several
+    # steps costs as much as in one.
+    share = 1.0 / scenario.native
     return (
-        (running * alive).sum()
-        + config.change_cost * (change * acting[:-1]).sum()
-        + _BEYOND_COST * (beyond * acting).sum()
+        share * (running * alive).sum()
+        + config.change_cost / share * (change * acting[:-1]).sum()
+        + share * _BEYOND_COST * (beyond * acting).sum()
     )
 
 

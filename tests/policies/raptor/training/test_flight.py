@@ -23,13 +23,16 @@ def weights():
     return RaptorWeights.load(PUBLISHED / "model.safetensors")
 
 
-def _scenario(count, steps=STEPS, rules=None, seed=0):
-    return draw(rules or ScenarioRules(), count=count, steps=steps, hidden_size=16, seed=(seed,))
+def _scenario(count, steps=STEPS, rules=None, seed=0, native=1):
+    rules = rules or ScenarioRules()
+    return draw(rules, count=count, steps=steps, hidden_size=16, seed=(seed,), native=native)
 
 
-def test_the_gradient_is_that_of_the_same_flight_in_torch(weights):
+@pytest.mark.parametrize("native", [1, 4])
+def test_the_gradient_is_that_of_the_same_flight_in_torch(weights, native):
     # 70: more than one block, and not a whole number of them. Some vehicles are lost on the way.
-    scenario = _scenario(70, rules=ScenarioRules(action_delay_s=(0.0, 0.028), velocity_delay_s=(0.0, 0.04)))
+    late = ScenarioRules(action_delay_s=(0.0, 0.028), velocity_delay_s=(0.0, 0.04))
+    scenario = _scenario(70, rules=late, native=native)
     rules = FlightRules(lost_rad_s=12.0, cap=3.0, decay=0.98)
     compiled = RaptorModule.from_weights(weights)
     exact = RaptorModule.from_weights(weights).double()
@@ -53,14 +56,17 @@ def test_the_gradient_is_that_of_the_same_flight_in_torch(weights):
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.005, 0.01, 0.015])
-def test_the_flight_is_that_of_the_fleet(weights, delay_s):
-    """The simulator that judges policies and the one that trains them must not drift apart."""
+@pytest.mark.parametrize("native", [1, 4])
+def test_the_flight_is_that_of_the_fleet(weights, delay_s, native):
+    """The simulator that judges policies and the one that trains them must not drift apart: neither at
+    100 Hz nor as the executor asks the policy at 400 Hz.
+    """
     calm = ScenarioRules(
         figure_eight=0.0, langevin=0.0, no_delay=1.0, position_noise_m=0.0, rotation_noise=0.0,
         velocity_noise_m_s=0.0, rate_noise_rad_s=0.0, motor_mismatch=0.0, force=0.0, gust=0.0,
     )  # fmt: skip
     scenario = dataclasses.replace(
-        _scenario(16, steps=15, rules=calm), action_delay_s=np.full(16, delay_s, np.float32)
+        _scenario(16, steps=15, rules=calm, native=native), action_delay_s=np.full(16, delay_s, np.float32)
     )
     scenario.past_actions[:] = 2.0 * scenario.state[13:17] - 1.0
     flight = fly(RaptorModule.from_weights(weights), scenario, FlightRules(1e3, 1e3, 1e3, 1e3, 1e3))
@@ -69,16 +75,16 @@ def test_the_flight_is_that_of_the_fleet(weights, delay_s):
         scenario.airframes,
         seed=0,
         perturbations=Perturbations(action_delay_s=(delay_s, delay_s)),
-        dt_s=0.005,
-        physics_steps=2,
+        dt_s=0.0025 if native == 4 else 0.005,
+        physics_steps=1 if native == 4 else 2,
     )
     fleet.place(scenario.state)
     pilot = RaptorFleet(NumpyBackend(weights), weights.initial_hidden, clipping=None)
     pilot.reset(16)
-    for step in range(15):
+    for step in range(scenario.steps):
         np.testing.assert_allclose(fleet.state, flight.states[step].detach().numpy(), rtol=1e-3, atol=2e-3)
-        fleet.step(pilot.act(fleet.observe(), step * 10_000_000))
-    np.testing.assert_allclose(fleet.state, flight.states[15].detach().numpy(), rtol=1e-3, atol=2e-3)
+        fleet.step(pilot.act(fleet.observe(), step * 10_000_000 // native))
+    np.testing.assert_allclose(fleet.state, flight.states[-1].detach().numpy(), rtol=1e-3, atol=2e-3)
 
 
 def test_a_lost_vehicle_stands_still_and_teaches_nothing(weights):

@@ -54,6 +54,8 @@ def _config(out, **settings):
         "rows": 4,
         "vehicles": 8,
         "steps": 20,
+        "executor_vehicles": 4,
+        "executor_steps": 5,
         "judged_airframes": 8,
         "judge_epochs": 100,
         "judge_updates": 2,
