@@ -34,6 +34,8 @@ _START_S = 10.0
 # Sticks with the arm switch off go out for at least this long, and until the firmware says that it is
 # disarmed.
 _AT_LEAST_S = 1.0
+# Without a driver, a flight controller that went away is waited for as long as this.
+_ALONE_S = 10.0
 
 
 class DisarmRule:
@@ -119,7 +121,8 @@ class _Guard:
                     self._disarm(now_ns)
             except LinkError:
                 self._hang_up()
-                self._reopen()
+                if not self._reopen(alive):
+                    return
 
     def _hear(self) -> bytes:
         """What the driver says; accepts it when it comes, and one at a time."""
@@ -180,16 +183,19 @@ class _Guard:
             self._client = None
             self._from_driver = MspDecoder()
 
-    def _reopen(self) -> None:
-        """The flight controller is away: try until it is back, or nobody is left who wants it."""
+    def _reopen(self, alive: Callable[[], bool]) -> bool:
+        """The flight controller is away: try until it is back, or nobody has wanted it for a while."""
         self._port.close()
-        pause_s = 0.02
-        while True:
+        pause_s, wanted_s = 0.02, time.monotonic()
+        while time.monotonic() - wanted_s < _ALONE_S:
             with contextlib.suppress(LinkError):
                 self._port = open_transport(self._address)
-                return
+                return True
             time.sleep(pause_s)
             pause_s = min(0.5, 2 * pause_s)
+            if alive():
+                wanted_s = time.monotonic()
+        return False
 
 
 class Watchdog:

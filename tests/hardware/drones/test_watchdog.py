@@ -157,6 +157,18 @@ def test_the_process_carries_both_ways_disarms_in_silence_and_ends_with_its_driv
         wait_for(lambda: watchdog.process_ended)
 
 
+def test_without_driver_and_flight_controller_it_ends():
+    with FakeFirmware() as firmware:
+        watchdog = Watchdog.start(firmware.address, silence_s=1000.0, arm_channel=ARM)
+        port = open_transport(watchdog.address)
+        port.write(encode(Msp.SET_RAW_RC, ARMED))
+        wait_for(lambda: firmware.armed)
+    # Unplugged in flight; then the driver ends.
+    port.close()
+    watchdog.release()
+    wait_for(lambda: watchdog.process_ended)
+
+
 def test_a_link_that_cannot_be_opened_is_said():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
