@@ -10,7 +10,23 @@ from setuptools import Distribution as _Distribution
 from setuptools import find_packages, setup
 
 ROOMS = ("hardware", "sim", "recording", "policies", "calibration", "reflexarc")
-DATA = ("yaml", "json", "csv", "png", "safetensors", "onnx", "npz", "xml", "html", "css", "js", "c", "h")
+DATA = (
+    "yaml",
+    "json",
+    "csv",
+    "png",
+    "safetensors",
+    "onnx",
+    "npz",
+    "xml",
+    "html",
+    "css",
+    "js",
+    "c",
+    "h",
+    "cpp",
+    "hpp",
+)
 
 
 class Distribution(_Distribution):
