@@ -30,7 +30,7 @@ from reflexarc_ros.system import (
 
 # The policy that is flown where the user names none, by what the vehicle can be told.
 DEFAULT_POLICIES = {
-    CommandKind.MOTOR: "raptor/published",
+    CommandKind.MOTOR: "raptor/reflexarc",
     CommandKind.RATES_THRUST: "tracking/rates",
     CommandKind.REFERENCE: "reference/stream",
 }
