@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from policies.bc.config import TrainConfig
     from policies.bc.fit import Evaluation
     from policies.raptor.training.config import RaptorTrainConfig
+    from policies.raptor.training.record import Row
     from policies.raptor.training.teachers.config import TeacherConfig
     from policies.raptor.training.teachers.train import TeacherProgress
-    from policies.raptor.training.train import Row
 
 COMMANDS: Mapping[str, Command] = {
     "bc": Command(

@@ -181,7 +181,7 @@ class _Flight(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
     @staticmethod
     def forward(ctx: Any, scenario: Scenario, rules: FlightRules, *weights: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
         from policies.raptor.training import loop_kernels
-        from sim.quadrotor.adjoint import LANES
+        from sim.quadrotor.adjoint_kernels import LANES
 
         count, steps = len(scenario), scenario.steps
         arrays = tuple(np.ascontiguousarray(w.detach().numpy()) for w in weights)
@@ -234,7 +234,7 @@ class _Flight(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
     def backward(ctx: Any, l_states: Tensor, l_raw: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         from policies.raptor.training import loop_kernels
         from policies.raptor.training.network_kernels import gradients_of, weight_buffers
-        from sim.quadrotor.adjoint import LANES
+        from sim.quadrotor.adjoint_kernels import LANES
 
         rules, weights = ctx.rules, ctx.weights
         gradients = weight_buffers(weights[0].shape[0], weights[4].shape[1])

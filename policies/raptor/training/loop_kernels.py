@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from policies.raptor.training.network_kernels import collect, network_step, network_vjp
-from sim.quadrotor.adjoint import LANES, ROWS, advance_block, compiled, pull_back_block
+from sim.quadrotor.adjoint_kernels import LANES, ROWS, advance_block, compiled, pull_back_block
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
 

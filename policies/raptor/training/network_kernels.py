@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from policies.raptor.network import Float32Array
-from sim.quadrotor.adjoint import LANES, compiled, inlined
+from sim.quadrotor.adjoint_kernels import LANES, compiled, inlined
 
 # Evaluations whose share of the weights' gradients is added up in one matrix product.
 KEPT = 8

@@ -44,7 +44,7 @@ class _Follow(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
     @staticmethod
     def forward(ctx: Any, observations: Float32Array, kept: Float32Array, *weights: Tensor) -> Tensor:  # noqa: ANN401
         from policies.raptor.training import sequence_kernels
-        from sim.quadrotor.adjoint import LANES
+        from sim.quadrotor.adjoint_kernels import LANES
 
         steps, _, count = observations.shape
         arrays = tuple(np.ascontiguousarray(w.detach().numpy()) for w in weights)
@@ -66,7 +66,7 @@ class _Follow(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
     def backward(ctx: Any, l_actions: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         from policies.raptor.training import sequence_kernels
         from policies.raptor.training.network_kernels import gradients_of, weight_buffers
-        from sim.quadrotor.adjoint import LANES
+        from sim.quadrotor.adjoint_kernels import LANES
 
         size, width = ctx.weights[4].shape[1], ctx.weights[0].shape[0]
         gradients = weight_buffers(width, size)

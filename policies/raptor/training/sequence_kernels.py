@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from policies.raptor.training.network_kernels import collect, network_step, network_vjp
-from sim.quadrotor.adjoint import LANES, compiled
+from sim.quadrotor.adjoint_kernels import LANES, compiled
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 

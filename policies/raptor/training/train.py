@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.curves import write_curves
 from policies.raptor.training.imitation import Imitation
 from policies.raptor.training.judge import Judgement, judge
+from policies.raptor.training.record import RaptorRecord, Row, row_of
 from policies.raptor.training.teachers.bank import TeacherBank
 from policies.raptor.training.tuning import Tuner
 
@@ -44,61 +44,6 @@ _FREE = ("out", "teachers", "finetune_from", "name", "max_loop_age_s", "device",
 # An unfinished training is saved at least so often, seconds.
 _SAVE_EVERY_S = 20.0
 _IMITATION, _TUNING = "imitation", "tuning"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the learning curve: an epoch of imitation, or what judged updates came to."""
-
-    # `imitation` or `tuning`.
-    stage: str
-    # Epochs or updates made.
-    number: int
-    # Processor time until then, seconds.
-    cpu_s: float
-    # Mean squared error of actions (imitation), or mean cost of a step since the last line (tuning).
-    loss: float
-    # Mean return and length of the epoch's episodes; none in the tuning.
-    episode_return: float | None = None
-    length: float | None = None
-    # Share of vehicles lost, in the epoch's episodes or in the updates since the last line.
-    lost: float | None = None
-    # How weights at this point fly; not every epoch is judged.
-    judgement: Judgement | None = None
-
-
-@dataclass(frozen=True)
-class RaptorRecord:
-    """What made a policy folder: `training.yaml`."""
-
-    # The method.
-    method: str
-    # The command that does it again; several calls of it may have done it piece by piece.
-    command: str
-    # The seed of the training.
-    seed: int
-    # Whether all of it was done; if not, the weights are the best so far.
-    finished: bool
-    # The state of the repository when the folder was written.
-    git_commit: str
-    # Versions of what computed it.
-    versions: Mapping[str, str]
-    # Every setting.
-    config: Mapping[str, Any]
-    # The teachers: how many, SHA-256 of their weights, and the command that made them. Empty without them.
-    teachers: Mapping[str, Any]
-    # The policy that the training started from: its name, SHA-256 of its weights, the command that made
-    # it. Empty for random weights.
-    start: Mapping[str, Any]
-    # Epochs and updates made.
-    epochs: int
-    updates: int
-    # Processor time of both stages together, minutes.
-    cpu_minutes: float
-    # Trained numbers in the network.
-    parameters: int
-    # The judgement of the weights in the folder.
-    metrics: Judgement
 
 
 @dataclass(frozen=True)
@@ -313,7 +258,7 @@ class _Training:
         require_same(document, self._settings(), defaults, self.folder)
         load_module("module", self.module, tensors)
         self.epochs, self._cpu_before = document["epochs"], document["cpu_s"]
-        self.rows = [_row(values) for values in document["rows"]]
+        self.rows = [row_of(values) for values in document["rows"]]
         if document["best_score"] is not None:
             self.best, self.best_score = _copy(self.module), document["best_score"]
             load_module("best", self.best, tensors)
@@ -437,21 +382,3 @@ def _copy(module: RaptorModule) -> RaptorModule:
     copy.load_state_dict(module.state_dict())
     copy.to(module.head.weight.device)
     return copy
-
-
-def _row(values: dict[str, Any]) -> Row:
-    found = values["judgement"]
-    return Row(**{**values, "judgement": None if found is None else Judgement(**found)})
-
-
-def read_curve(folder: Path | str) -> list[Row]:
-    """Read the learning curve that a training wrote.
-
-    Args:
-        folder: the policy folder.
-
-    Returns:
-        Its lines.
-    """
-    document = json.loads((Path(folder) / "learning_curve.json").read_text(encoding="utf-8"))
-    return [_row(values) for values in document["rows"]]

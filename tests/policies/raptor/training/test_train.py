@@ -14,8 +14,9 @@ from policies.raptor.policy import PUBLISHED, RaptorOptions, RaptorPolicy
 from policies.raptor.torch_backend import RaptorModule
 from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.imitation import Experience, Imitation, gather, pack, steady_state
+from policies.raptor.training.record import read_curve
 from policies.raptor.training.teachers.bank import BANK_SCHEMA, TeacherBank, TeacherRecord
-from policies.raptor.training.train import read_curve, train
+from policies.raptor.training.train import train
 from sim.quadrotor.sampling import sample_airframes
 
 
