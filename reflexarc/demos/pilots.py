@@ -42,7 +42,7 @@ PUBLISHED = Pilot(
 )
 REFLEXARC = Pilot(
     policy="raptor/reflexarc",
-    introduction="A neural network with 2084 parameters, of RAPTOR's shape and trained through our simulator"
+    introduction="A neural network with 2084 parameters, shaped like RAPTOR and trained through our simulator"
     " to bear delays and noise,",
     reference_note="Reference: RAPTOR's published network with this airframe in the simulator of its authors."
     f" Figure eights are judged at full speed, without their ramps. {_REAL}",

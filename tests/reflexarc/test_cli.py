@@ -115,7 +115,7 @@ def test_unknown_command_names_those_of_the_group(capsys):
     assert cli.main(["export", "schemas"]) == 2
     text = capsys.readouterr().err
     assert "error: unknown command 'schemas'" in text
-    assert "expected  one of raptor-published, schema" in text
+    assert "expected  one of c, px4, numpy, raptor-published, schema" in text
     assert "to mend   did you mean 'schema'?" in text
 
 
@@ -130,7 +130,13 @@ def test_group_without_a_name_lists_its_commands(capsys):
     assert cli.main(["export"]) == 0
     assert "raptor-published" in capsys.readouterr().out
     assert cli.main(["export", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)["commands"]) == {"raptor-published", "schema"}
+    assert set(json.loads(capsys.readouterr().out)["commands"]) == {
+        "c",
+        "numpy",
+        "px4",
+        "raptor-published",
+        "schema",
+    }
 
 
 def test_bad_input_in_json_is_on_standard_output_too(run_cli):

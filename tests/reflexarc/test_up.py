@@ -38,7 +38,7 @@ def nodes_of(pid):
 
 def test_systems_and_their_arguments_are_listed(run_cli):
     text = run_cli("up").stdout
-    assert "quadrotor  A quadrotor flown at motor level" in text
+    assert "quadrotor  A quadrotor flown by RAPTOR or another policy" in text
     assert re.search(r"robot:=\s+twin, or the name or path of a robot card\. Default: twin\.", text)
     assert "arm  An SO-101 arm" in text
 
@@ -59,7 +59,7 @@ def test_systems_and_their_arguments_are_listed(run_cli):
         (["quadrotor", "pace:=warp"], "pace is 'warp'"),
         (["quadrotor", "robot:=heron"], "there is no robot card 'heron'"),
         (["quadrotor", "policy:=none/such"], "there is no policy 'none/such'"),
-        (["quadrotor", "robot:=so101_twin"], "the policy was made for robots of kind 'quadrotor'"),
+        (["quadrotor", "robot:=so101_twin"], "the robot 'so101' is commanded by joint_position"),
     ],
 )
 def test_bad_input_exits_with_2_before_anything_starts(capsys, words, what):
