@@ -39,7 +39,7 @@ def nodes_of(pid):
 def test_systems_and_their_arguments_are_listed(run_cli):
     text = run_cli("up").stdout
     assert "quadrotor  A quadrotor flown by RAPTOR or another policy" in text
-    assert re.search(r"robot:=\s+twin, or the name or path of a robot card\. Default: twin\.", text)
+    assert re.search(r"robot:=\s+twin, or the name or path of a robot card", text)
     assert "arm  An SO-101 arm" in text
 
     document = json.loads(run_cli("up", "--json").stdout)
