@@ -85,7 +85,7 @@ def test_ros_and_one_process_give_the_same_commands_bit_for_bit(tmp_path, domain
         system, {"seed": "5", **(EIGHT if system == "quadrotor" else {})}, domain_id, tmp_path / "trace.npz"
     )
     if system == "quadrotor":
-        card, folder = load_robot_card("quadrotor_twin"), "raptor/published"
+        card, folder = load_robot_card("quadrotor_twin"), "raptor/reflexarc"
         twin = QuadrotorTwin(card, seed=5, latency=NONE, start_ns=LOCKSTEP_START_NS)
         reference = make_trajectory("figure_eight", height_m=1.0, period_s=5.5, waypoints=[])
     else:
