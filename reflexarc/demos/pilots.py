@@ -53,4 +53,4 @@ REFLEXARC = Pilot(
 )
 
 # Who flies.
-PILOT = REFLEXARC
+PILOT = PUBLISHED
