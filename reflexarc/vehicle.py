@@ -53,6 +53,7 @@ def run(config: VehicleConfig, output: Output) -> int:
 
     os.environ.update(environment())
     import rclpy
+    from reflexarc_ros.services import ServiceCaller
     from std_srvs.srv import SetBool, Trigger
 
     service, value = _SERVICES[config.request]
@@ -63,14 +64,13 @@ def run(config: VehicleConfig, output: Output) -> int:
     executor.add_node(node)
     try:
         namespace = _find(node, config, executor)
-        client = node.create_client(
-            Trigger if value is None else SetBool, f"{namespace}/robot_node/{service}"
-        )
-        client.wait_for_service(config.search_s)
+        kind = Trigger if value is None else SetBool
         request = Trigger.Request() if value is None else SetBool.Request(data=value)
-        future = client.call_async(request)
-        executor.spin_until_future_complete(future, config.timeout_s)
-        answer = future.result() if future.done() else None
+        answer = ServiceCaller(node, kind, f"{namespace}/robot_node/{service}").call(
+            request,
+            spin=lambda timeout_s: executor.spin_once(timeout_sec=timeout_s),
+            timeout_s=config.timeout_s,
+        )
     finally:
         executor.shutdown()
         node.destroy_node()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,6 +19,7 @@ from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec, SafeStop
 from reflexarc_ros.messages import ObservationTopic
+from reflexarc_ros.services import ServiceCaller
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 
@@ -83,7 +84,7 @@ class Observer:
         # Every change between commands and the safe action (a trajectory without points).
         self.changes: list[Change] = []
         self._statuses: dict[str, Status] = {}
-        self._clients: dict[str, Any] = {}
+        self._callers: dict[str, ServiceCaller] = {}
 
     def __enter__(self) -> Self:
         """Join the graph."""
@@ -169,21 +170,12 @@ class Observer:
         Returns:
             The answer, or None in case of silence.
         """
-        client = self._clients.get(service)
-        if client is None:
+        caller = self._callers.get(service)
+        if caller is None:
             kind = Trigger if on is None else SetBool
-            client = self._clients[service] = self._node.create_client(kind, service)
-        deadline_s = time.monotonic() + timeout_s
-        while not client.service_is_ready():
-            if time.monotonic() >= deadline_s:
-                return None
-            self.spin_once()
-        future = client.call_async(Trigger.Request() if on is None else SetBool.Request(data=on))
-        while not future.done():
-            if time.monotonic() >= deadline_s:
-                return None
-            self.spin_once()
-        return future.result()
+            caller = self._callers[service] = ServiceCaller(self._node, kind, service)
+        request = Trigger.Request() if on is None else SetBool.Request(data=on)
+        return caller.call(request, spin=lambda _: self.spin_once(), timeout_s=timeout_s)
 
     def press_emergency_stop(self) -> None:
         """Publish a pressed emergency stop; an operator's panel repeats it."""

@@ -26,10 +26,8 @@ def vehicles(domain):
     """Stand-ins for vehicles' services, in a thread; keeps what was asked."""
     context = rclpy.Context()
     context.init(domain_id=domain)
-    node = rclpy.create_node("vehicles", context=context)
     executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    asked, running = [], threading.Event()
+    nodes, asked, running = [], [], threading.Event()
 
     def answer(name, *, success=True, message="done"):
         def call(request, response):
@@ -40,9 +38,12 @@ def vehicles(domain):
         return call
 
     def add(namespace, **arm):
-        node.create_service(SetBool, f"/{namespace}/robot_node/arm", answer(f"{namespace} arm", **arm))
+        node = rclpy.create_node("robot_node", namespace=f"/{namespace}", context=context)
+        node.create_service(SetBool, "~/arm", answer(f"{namespace} arm", **arm))
         for name in ("take_off", "land"):
-            node.create_service(Trigger, f"/{namespace}/robot_node/{name}", answer(f"{namespace} {name}"))
+            node.create_service(Trigger, f"~/{name}", answer(f"{namespace} {name}"))
+        nodes.append(node)
+        executor.add_node(node)
 
     def spin():
         while not running.is_set():
@@ -54,7 +55,8 @@ def vehicles(domain):
     running.set()
     thread.join()
     executor.shutdown()
-    node.destroy_node()
+    for node in nodes:
+        node.destroy_node()
     context.try_shutdown()
 
 

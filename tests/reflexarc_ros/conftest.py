@@ -15,6 +15,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from reflexarc_ros.bringup import environment
 from reflexarc_ros.domain import OwnDomain
+from reflexarc_ros.services import ServiceCaller
 
 os.environ.update(environment())
 # What several test modules share lies beside them.
@@ -36,6 +37,7 @@ class Client:
         self.node = rclpy.create_node("test_client", context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self._callers = {}
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._running = True
         self._thread.start()
@@ -52,11 +54,11 @@ class Client:
         self.context.try_shutdown()
 
     def call(self, kind, name, request, timeout_s=20.0):
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(timeout_s), f"no service {name}"
-        future = client.call_async(request)
-        assert wait_for(future.done, timeout_s), f"{name} does not answer"
-        return future.result()
+        if name not in self._callers:
+            self._callers[name] = ServiceCaller(self.node, kind, name)
+        answer = self._callers[name].call(request, spin=time.sleep, timeout_s=timeout_s)
+        assert answer is not None, f"{name} does not answer"
+        return answer
 
     def change(self, node, transition_id):
         request = ChangeState.Request()
