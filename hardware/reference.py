@@ -236,29 +236,61 @@ def make_trajectory(
     Raises:
         ConfigError: an unknown name, or waypoints that are not triples.
     """
-    centre = (start_m[0], start_m[1], height_m)
-    climb_s = math.dist(start_m, centre) / Hover.speed_m_s + 3.0
-    take_off = Hover(centre, start_m=start_m, duration_s=climb_s, yaw_rad=yaw_rad)
+    climb = take_off(start_m, height_m=height_m, yaw_rad=yaw_rad)
+    centre = climb.position_m
     if name == "hover":
         return Hover(centre, start_m=start_m, yaw_rad=yaw_rad)
     if name == "figure_eight":
-        return sequence([take_off, FigureEight(centre, period_s, yaw_rad=yaw_rad)])
+        return sequence([climb, FigureEight(centre, period_s, yaw_rad=yaw_rad)])
     if name == "waypoints":
-        if len(waypoints) < 3 or len(waypoints) % 3:
-            raise ConfigError(
-                f"{len(waypoints)} numbers",
-                where="waypoints",
-                expected="x, y, z of each point in turn",
-                mend="give three numbers a point",
-            )
-        points = tuple(tuple(waypoints[i : i + 3]) for i in range(0, len(waypoints), 3))
-        return sequence([take_off, Waypoints((centre, *points), yaw_rad=yaw_rad)])
+        return sequence([climb, Waypoints((centre, *as_points(waypoints)), yaw_rad=yaw_rad)])
     raise ConfigError(
         f"no reference {name!r}",
         where="reference",
-        expected="hover, figure_eight, waypoints or program",
+        expected="hover, figure_eight, waypoints, minimum_snap or program",
         mend="choose one of these",
     )
+
+
+def take_off(start_m: tuple[float, ...], *, height_m: float, yaw_rad: float = 0.0) -> Hover:
+    """Climb straight up to a height, or down to it, and settle there for three seconds.
+
+    Args:
+        start_m: where the vehicle is, metres, world frame.
+        height_m: where to go, metres above the world's zero.
+        yaw_rad: heading that is kept.
+
+    Returns:
+        The climb; it ends.
+    """
+    above = (start_m[0], start_m[1], height_m)
+    climb_s = math.dist(start_m, above) / Hover.speed_m_s + 3.0
+    return Hover(above, start_m=start_m, duration_s=climb_s, yaw_rad=yaw_rad)
+
+
+def as_points(numbers: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """Read a plain list of numbers as points, which is how nodes are given waypoints.
+
+    Args:
+        numbers: x, y, z of each point in turn, metres.
+
+    Returns:
+        The points.
+
+    Raises:
+        ConfigError: not three numbers a point, no point, or a number that is not finite.
+    """
+    if len(numbers) < 3 or len(numbers) % 3 or not all(math.isfinite(n) for n in numbers):
+        told = f"{len(numbers)} numbers"
+        if not all(math.isfinite(n) for n in numbers):
+            told = f"a number that is not finite ({', '.join(f'{n:g}' for n in numbers)})"
+        raise ConfigError(
+            told,
+            where="waypoints",
+            expected="x, y, z of each point in turn, in metres",
+            mend="give three finite numbers a point",
+        )
+    return tuple(tuple(numbers[i : i + 3]) for i in range(0, len(numbers), 3))
 
 
 def make_program(

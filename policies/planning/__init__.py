@@ -1,5 +1,6 @@
 """Trajectories through waypoints, and how fast a vehicle that a policy flies can follow them."""
 
+from policies.planning.course import Ability, load_course, make_course, plan_course
 from policies.planning.error_model import ErrorModel
 from policies.planning.leading import LeadingTrajectory
 from policies.planning.minimum_snap import MinimumSnap, PolynomialTrajectory
@@ -9,6 +10,7 @@ from policies.planning.search import quickest
 from policies.planning.time_allocation import smoothest
 
 __all__ = [
+    "Ability",
     "ErrorModel",
     "Flight",
     "LeadingTrajectory",
@@ -17,6 +19,9 @@ __all__ = [
     "Oracle",
     "Planner",
     "PolynomialTrajectory",
+    "load_course",
+    "make_course",
+    "plan_course",
     "quickest",
     "smoothest",
 ]

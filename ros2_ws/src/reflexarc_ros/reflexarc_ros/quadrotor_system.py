@@ -8,9 +8,10 @@ from typing import Any
 
 from hardware.command import CommandKind
 from hardware.errors import ConfigError
-from hardware.reference import make_program, make_trajectory
+from hardware.reference import as_points, make_program, make_trajectory
 from policies.card import Binding, bind, load_policy_card
 from policies.controller import base_folder
+from policies.planning import Ability, load_course, make_course
 from reflexarc_ros.system import (
     COMMON,
     Argument,
@@ -52,11 +53,21 @@ _ARGUMENTS = (
         "Airframe of the twin or of a simulated vehicle (crazyflie, x500_real, ...); empty: as on the card.",
     ),
     Argument("rate", "0", "Rate of the loop in Hz; 0: as on the card."),
-    Argument("reference", "hover", "What to fly.", ("hover", "figure_eight", "waypoints")),
+    Argument(
+        "reference",
+        "hover",
+        "What to fly; waypoints stops at each of them, minimum_snap flies through them without a stop.",
+        ("hover", "figure_eight", "waypoints", "minimum_snap"),
+    ),
     Argument("program", "", "Parts flown in order, e.g. 'hover 10; figure_eight 5.5 22'; empty: none."),
     Argument("height", "1.0", "Flying height in metres; a vehicle takes off to it."),
     Argument("period", "10.0", "Time for one loop of the figure eight, in seconds."),
-    Argument("waypoints", "0,0,1; 1,0,1; 1,1,1; 0,0,1", "x,y,z of each waypoint in metres, in turn."),
+    Argument(
+        "waypoints",
+        "0,0,1; 1,0,1; 1,1,1; 0,0,1",
+        "x,y,z of each waypoint in metres, in turn; or a YAML file: 'waypoints: [[0, 0, 1], [1, 0, 1]]'.",
+    ),
+    Argument("speed", "1.0", "Mean speed of minimum_snap between waypoints, in m/s."),
     Argument("gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."),
 )
 _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
@@ -65,7 +76,7 @@ _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
 def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     robot = find_robot(arguments, twin_card="quadrotor_twin")
     rate_hz = between(arguments, "rate", 0, 2000)
-    reference = _reference(arguments)
+    reference = _reference(arguments, robot)
     peer = str(robot.card.parameters.get("peer", ""))
     policy, onboard = _policies(robot, arguments["policy"], peer)
     binding = _bind(policy, robot)
@@ -88,6 +99,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         "reference_node": {
             **robot.shared,
             **reference,
+            "airframe": arguments["airframe"],
             "begin": "activation" if robot.is_twin else "airborne",
         },
         # Who makes the time does not listen to its own clock.
@@ -139,22 +151,34 @@ def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
     return policy, ""
 
 
-def _reference(arguments: Mapping[str, str]) -> dict[str, Any]:
+def _reference(arguments: Mapping[str, str], robot: Robot) -> dict[str, Any]:
     """The parameters of reference_node, made once so that what cannot be flown is refused now."""
     program = split(arguments["program"], ";")
+    name = "program" if program else arguments["reference"]
     height_m, period_s = between(arguments, "height", 0.2, 20), between(arguments, "period", 1, 120)
-    waypoints = [to_number("waypoints", n) for p in split(arguments["waypoints"], ";") for n in split(p, ",")]
-    if program:
+    speed_m_s, waypoints = between(arguments, "speed", 0.05, 20), _waypoints(arguments["waypoints"])
+    if name == "program":
         make_program(program, height_m=height_m)
+    elif name == "minimum_snap":
+        ability = Ability.of(robot.card, arguments["airframe"])
+        make_course(as_points(waypoints), speed_m_s=speed_m_s, height_m=height_m, ability=ability)
     else:
-        make_trajectory(arguments["reference"], height_m=height_m, period_s=period_s, waypoints=waypoints)
+        make_trajectory(name, height_m=height_m, period_s=period_s, waypoints=waypoints)
     return {
-        "reference": "program" if program else arguments["reference"],
+        "reference": name,
         "height_m": height_m,
         "period_s": period_s,
+        "speed_m_s": speed_m_s,
         "waypoints": waypoints,
         **({"program": program} if program else {}),
     }
+
+
+def _waypoints(text: str) -> list[float]:
+    """The numbers of waypoints that are typed, or in a file."""
+    if text.endswith((".yaml", ".yml")):
+        return [number for point in load_course(text).waypoints for number in point]
+    return [to_number("waypoints", n) for p in split(text, ";") for n in split(p, ",")]
 
 
 def _gust(arguments: Mapping[str, str]) -> list[float]:

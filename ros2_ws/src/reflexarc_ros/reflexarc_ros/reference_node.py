@@ -1,4 +1,4 @@
-"""reference_node: where a vehicle should be (hover, figure eight, waypoints, or one after the other).
+"""reference_node: where a vehicle should be (hover, figure eight, a way through points, or a program).
 
 A twin flies from the ground by its reference alone, so the reference begins when the node is activated. A
 vehicle that takes off by itself is given one from the place where it is, when it is up, and none from the
@@ -18,7 +18,8 @@ from std_msgs.msg import Bool
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
 from hardware.frames import yaw_of
-from hardware.reference import Trajectory, make_program, make_trajectory
+from hardware.reference import Trajectory, as_points, make_program, make_trajectory
+from policies.planning import Ability, make_course
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.chunks import ReferenceCodec
@@ -46,11 +47,19 @@ class ReferenceNode(ReflexarcNode):
             "reference",
             "hover",
             "What to fly; program: the parts in the parameter `program`.",
-            choices=("hover", "figure_eight", "waypoints", "program"),
+            choices=("hover", "figure_eight", "waypoints", "minimum_snap", "program"),
         ),
         Setting("height_m", 1.0, "Flying height above the ground.", minimum=0.2, maximum=20.0),
         Setting("period_s", 10.0, "Time for one loop of the figure eight.", minimum=1.0, maximum=120.0),
         Setting("waypoints", [0.0, 0.0, 1.0], "x, y, z of each waypoint in turn, metres."),
+        Setting(
+            "speed_m_s", 1.0, "Mean speed of minimum_snap between waypoints.", minimum=0.05, maximum=20.0
+        ),
+        Setting(
+            "airframe",
+            "",
+            "Airframe that minimum_snap must not be too fast for; empty: the card's, where it names one.",
+        ),
         Setting(
             "begin",
             "activation",
@@ -74,6 +83,7 @@ class ReferenceNode(ReflexarcNode):
     def configure(self) -> None:
         """Make the trajectory, advertise, listen to the pacing topic."""
         card = load_robot_card(self.setting("card"))
+        self._card = card
         self._awaits_flight = self.setting("begin") == "airborne"
         if self._awaits_flight and self.is_lockstep:
             raise ConfigError(
@@ -109,6 +119,15 @@ class ReferenceNode(ReflexarcNode):
         height_m = self.setting("height_m")
         if self.setting("reference") == "program":
             return make_program(self.setting("program"), height_m=height_m, start_m=start_m, yaw_rad=yaw_rad)
+        if self.setting("reference") == "minimum_snap":
+            return make_course(
+                as_points(self.setting("waypoints")),
+                speed_m_s=self.setting("speed_m_s"),
+                height_m=height_m,
+                ability=Ability.of(self._card, self.setting("airframe")),
+                start_m=start_m,
+                yaw_rad=yaw_rad,
+            )
         return make_trajectory(
             self.setting("reference"),
             height_m=height_m,
