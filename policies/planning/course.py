@@ -22,9 +22,8 @@ from hardware.reference import Hover, Trajectory, sequence, take_off
 from hardware.robot import RobotCard
 from policies.planning.minimum_snap import MinimumSnap, PolynomialTrajectory
 from policies.planning.time_allocation import smoothest
-from sim.quadrotor.airframes import load_airframe
+from sim.quadrotor.airframes import GRAVITY_M_S2, load_airframe
 
-_GRAVITY_M_S2 = 9.81
 # Share of thrust and of tilt that the path itself may take.
 _SHARE = 0.8
 # Places in every segment at which the path is judged.
@@ -224,8 +223,8 @@ def _too_fast(
     velocity: FloatArray, acceleration: FloatArray, speed_m_s: float, ability: Ability
 ) -> tuple[str, str] | None:
     """What is asked for and what would be possible, or None where all is possible."""
-    force = acceleration * speed_m_s**2 + np.array([0.0, 0.0, _GRAVITY_M_S2])
-    thrust = float(np.linalg.norm(force, axis=1).max()) / _GRAVITY_M_S2
+    force = acceleration * speed_m_s**2 + np.array([0.0, 0.0, GRAVITY_M_S2])
+    thrust = float(np.linalg.norm(force, axis=1).max()) / GRAVITY_M_S2
     if thrust > (most := _SHARE * ability.thrust_to_weight):
         return (
             f"it takes a thrust of {thrust:.2f} times the weight",

@@ -7,7 +7,7 @@ figure of 2 m by 1 m, five loops, with a ramp of 1 s; starts that are displaced,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from hardware.command import FloatArray
 from hardware.reference import FigureEight, Hover, Trajectory, sequence
 from hardware.robot import LatencyCard, RobotCard
+from sim.evaluation.fleet.reference import NAMED_RMSE_M
 from sim.evaluation.lockstep import Controller, Step, make_gate, run_lockstep
 from sim.evaluation.statistics import Interval, wilson
 from sim.quadrotor.dynamics import QuadrotorState, make_state
@@ -24,18 +25,6 @@ from sim.twin.quadrotor import QuadrotorTwin
 MakeController = Callable[[RobotCard], Controller]
 ShowRun = Callable[[str, Step], None]
 
-# Measured with the published policy and RAPTOR's own simulator: figure-eight RMSE by period in
-# seconds, metres. Specs of RAPTOR, section 3.3, by airframe.
-REFERENCE_RMSE_M: Mapping[str, Mapping[float, float]] = {
-    "crazyflie": {10.0: 0.086, 5.5: 0.205},
-    "x500_real": {10.0: 0.063, 5.5: 0.169},
-    "x500_sim": {10.0: 0.069, 5.5: 0.187},
-    "arpl": {10.0: 0.095, 5.5: 0.172},
-    "mrs": {10.0: 0.063, 5.5: 0.170},
-    "flightmare": {10.0: 0.127, 5.5: 0.193},
-    "soft_rigid": {10.0: 0.059, 5.5: 0.160},
-    "fs": {10.0: 0.059, 5.5: 0.158},
-}
 _CENTRE_M = (0.0, 0.0, 1.0)
 _TAKE_OFF_S, _SETTLE_S, _LAST_S = 2.0, 3.0, 5.0
 _LOOPS = 5
@@ -215,7 +204,7 @@ def _figure_eight(flight: _Flight, period_s: float) -> FigureEightResult:
     reference = sequence([_take_off(duration_s=before_s), FigureEight(_CENTRE_M, period_s)])
     errors = flight.run(f"figure_eight_{period_s:g}s", reference, duration_s=before_s + loops_s)
     during = errors[-round(loops_s / flight.period_s) :]
-    known = REFERENCE_RMSE_M.get(flight.twin.airframe.name, {})
+    known = NAMED_RMSE_M.get(flight.twin.airframe.name, {})
     return FigureEightResult(period_s, _rms(during), _rms(during[:, :2]), known.get(period_s))
 
 

@@ -10,7 +10,8 @@ from hardware.chunk import ActionChunk
 from hardware.command import CommandKind
 from policies.controller import load_controller
 from policies.raptor import PUBLISHED
-from sim.evaluation.quadrotor import REFERENCE_RMSE_M, evaluate_quadrotor, random_state
+from sim.evaluation.fleet.reference import NAMED_RMSE_M
+from sim.evaluation.quadrotor import evaluate_quadrotor, random_state
 from sim.quadrotor.airframes import airframe_names
 
 DRONE = load_robot_card("quadrotor_twin")
@@ -79,4 +80,7 @@ def test_starts_are_repeatable_and_within_their_bounds():
 
 
 def test_published_figures_name_airframes_that_exist():
-    assert set(REFERENCE_RMSE_M) <= set(airframe_names())
+    assert set(NAMED_RMSE_M) <= set(airframe_names())
+    # The specs' table has the soft airframe, and none for its rigid twin.
+    assert NAMED_RMSE_M["soft"] == {10.0: 0.059, 5.5: 0.160}
+    assert "soft_rigid" not in NAMED_RMSE_M

@@ -28,23 +28,14 @@ from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
 from hardware.frames import rotation_matrix
 from reflexarc_ros import qos
-from reflexarc_ros.card_parameters import choice
 from reflexarc_ros.external_pose import MOCAP_ODOMETRY
 from reflexarc_ros.messages import odometry_layout
 from reflexarc_ros.node import NotYet, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.peers import PEERS, find_peer
 from reflexarc_ros.reference_node import AIRBORNE_TOPIC
 from reflexarc_ros.start import BAD_INPUT
 from reflexarc_ros.wire import Layout
 
-# Name on the card -> module that is run.
-PEERS = {
-    "betaflight": "sim.peers.betaflight",
-    "raptor_betaflight": "policies.raptor.betaflight_peer",
-    "px4": "sim.peers.px4",
-    "raptor_px4": "policies.raptor.px4_peer",
-    "crazyflie": "sim.peers.crazyflie",
-    "raptor_crazyflie": "policies.raptor.crazyflie_peer",
-}
 # A captured pose on its way out of a peer: stamp (ROS clock, ns), position (m), quaternion (w, x, y, z) and
 # velocity (m/s) in the world, body rates (rad/s).
 POSE = struct.Struct("<q13d")
@@ -82,7 +73,7 @@ class PeerNode(ReflexarcNode):
     def configure(self) -> None:
         """Start the peer; it may take minutes to be ready (the first time a firmware is compiled)."""
         card = load_robot_card(self.setting("card"))
-        name = choice(card, "peer", tuple(PEERS))
+        name = find_peer(card)
         if not name:
             raise ConfigError(
                 "the card names no peer",

@@ -12,6 +12,7 @@ from hardware.reference import as_points, make_program, make_trajectory
 from policies.card import Binding, bind, load_policy_card
 from policies.controller import base_folder
 from policies.planning import Ability, load_course, make_course
+from reflexarc_ros.peers import find_peer
 from reflexarc_ros.system import (
     COMMON,
     Argument,
@@ -77,7 +78,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     robot = find_robot(arguments, twin_card="quadrotor_twin")
     rate_hz = between(arguments, "rate", 0, 2000)
     reference = _reference(arguments, robot)
-    peer = str(robot.card.parameters.get("peer", ""))
+    peer = find_peer(robot.card)
     policy, onboard = _policies(robot, arguments["policy"], peer)
     binding = _bind(policy, robot)
     refuse_for_hardware(robot, arguments, _DEFAULTS, "pace", "latency", "cameras", "headless", "gust")
