@@ -42,8 +42,8 @@ PUBLISHED = Pilot(
 )
 REFLEXARC = Pilot(
     policy="raptor/reflexarc",
-    introduction="A neural network with 2084 parameters, shaped like RAPTOR and trained through our simulator"
-    " to bear delays and noise,",
+    introduction="A neural network with 2084 parameters, shaped like RAPTOR, taught by fourteen teachers and"
+    " tuned through our simulator to bear delays and noise,",
     reference_note="Reference: RAPTOR's published network with this airframe in the simulator of its authors."
     f" Figure eights are judged at full speed, without their ramps. {_REAL}",
     hover_m=_HOVER_M,
@@ -53,4 +53,4 @@ REFLEXARC = Pilot(
 )
 
 # Who flies.
-PILOT = PUBLISHED
+PILOT = REFLEXARC

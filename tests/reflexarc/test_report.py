@@ -126,7 +126,7 @@ def test_the_report_says_what_happened(drawn):
         "It is carried 45 cm away; 0.3 s after its end the vehicle is within 10 cm again.",
         "It picked 3 of 4 cubes",
         "Not picked within 10 s: cube 3.",
-        "14.4 cm to 19.4 cm",
+        "at most 19.4 cm",
     ):
         assert text in page
 
