@@ -46,7 +46,7 @@ def flight() -> NDArray[np.uint8]:
     eight = FigureEight(centre, PERIOD_S)
     reference = sequence([Hover(centre, start_m=(0.0, 0.0, 0.0), duration_s=CLIMB_S), eight])
     with QuadrotorTwin(card, seed=0, latency=NONE) as twin:
-        controller = load_controller(ROOT / "policies/raptor/published", card, steady_clock=time.monotonic_ns)
+        controller = load_controller(ROOT / "policies/raptor/reflexarc", card, steady_clock=time.monotonic_ns)
         end_ns = round((CLIMB_S + 1.72 * PERIOD_S) * 1e9)
         run_lockstep(
             twin,
