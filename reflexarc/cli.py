@@ -113,10 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except Exception as error:
-        explained = _explain(error)
+        explained = _explain(error, words)
         if explained is None:
             raise
-        return _refuse(explained, in_json="--json" in words)
+        # A file that failed while something ran is no bad input: something had begun.
+        code = EXIT_FAILED if isinstance(error, OSError) else EXIT_BAD_INPUT
+        return _refuse(explained, code, in_json="--json" in words)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -140,7 +142,10 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(path: list[str], command: Command, arguments: list[str]) -> int:
+    from reflexarc.files import require_writable
+
     config, output = parse(path, command, arguments)
+    require_writable(config)
     if path == ["demo"] and output.json:
         return _demo_in_json(command, config, output)
     return command.invoke(config, output)
@@ -176,7 +181,7 @@ def _look_up[T](word: str, known: Mapping[str, T], *, what: str, where: str) -> 
     )
 
 
-def _explain(error: Exception) -> Exception | None:
+def _explain(error: Exception, words: Sequence[str]) -> Exception | None:
     """Turn what a user can mend into a ConfigError; None for a fault of ours."""
     from hardware.errors import ConfigError
 
@@ -186,14 +191,18 @@ def _explain(error: Exception) -> Exception | None:
         from reflexarc.imports import explain_import_error
 
         return explain_import_error(error, os.environ)
+    if isinstance(error, OSError):
+        from reflexarc.files import explain_os_error
+
+        return explain_os_error(error, words)
     return None
 
 
-def _refuse(error: Any, *, in_json: bool) -> int:  # noqa: ANN401
+def _refuse(error: Any, code: int, *, in_json: bool) -> int:  # noqa: ANN401
     print(error_block(error, colour=shows_colour(sys.stderr)), file=sys.stderr)
     if in_json:
-        print(to_json(error_document(error, EXIT_BAD_INPUT)))
-    return EXIT_BAD_INPUT
+        print(to_json(error_document(error, code)))
+    return code
 
 
 def _exit_code(stop: SystemExit) -> int:

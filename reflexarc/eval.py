@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -287,11 +288,12 @@ def _robot(name: str) -> RobotCard:
     return load_robot_card(name)
 
 
-def find_policy(name: str) -> Path:
+def find_policy(name: str | Path, *, where: str = "reflexarc eval") -> Path:
     """Find a policy by what a user calls it.
 
     Args:
         name: METHOD/NAME of one that comes with Reflexarc, a policy folder or a controller file.
+        where: the command that was given it.
 
     Returns:
         The folder or the file.
@@ -306,11 +308,14 @@ def find_policy(name: str) -> Path:
     from hardware.errors import ConfigError
 
     known = sorted(str(card.parent.relative_to(_POLICIES)) for card in _POLICIES.glob("*/*/card.yaml"))
+    near = difflib.get_close_matches(str(name), known, n=1)
     raise ConfigError(
-        f"there is no policy {name!r}",
-        where="reflexarc eval",
+        f"there is no policy {str(name)!r}",
+        where=where,
         expected="a policy folder, a controller file, or one of " + (", ".join(known) or "none"),
-        mend="correct the name, or train one with `reflexarc train`",
+        mend=f"did you mean {near[0]!r}?"
+        if near
+        else "correct the name, or train one with `reflexarc train`",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from reflexarc.commands import Command, Example
+from reflexarc.eval import find_policy
 from reflexarc.output import Output
 
 _ROOT = Path(__file__).parents[1]
@@ -42,7 +43,7 @@ class CExport:
 
     # The folder to write; files of the same names are replaced.
     out: Path
-    # The policy folder.
+    # METHOD/NAME of one that comes with Reflexarc, or a policy folder.
     policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
 
 
@@ -50,7 +51,7 @@ class CExport:
 class Px4Export:
     """Which policy, and where to."""
 
-    # The policy folder.
+    # METHOD/NAME of one that comes with Reflexarc, or a policy folder.
     policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
     # The file to write.
     out: Path = Path("policy.tar")
@@ -60,7 +61,7 @@ class Px4Export:
 class NumpyExport:
     """Which policy, and where to."""
 
-    # The policy folder.
+    # METHOD/NAME of one that comes with Reflexarc, or a policy folder.
     policy: Annotated[Path, tyro.conf.arg(help_behavior_hint=_PUBLISHED_HINT)] = _PUBLISHED
     # The file to write; the policy's name and `.npz` in the current folder when absent.
     out: Path | None = None
@@ -163,7 +164,7 @@ def export_raptor_c(config: CExport, output: Output) -> int:
     """
     from policies.raptor.export_c import HARNESS, SOURCES, export_c
 
-    files = export_c(config.policy, config.out)
+    files = export_c(find_policy(config.policy, where="reflexarc export c"), config.out)
     output.result({"folder": config.out, "files": files, "flies": SOURCES, "harness": HARNESS})
     if not output.json:
         output.console.print(f"{', '.join(files)} in {config.out}", soft_wrap=True)
@@ -189,7 +190,7 @@ def export_raptor_px4(config: Px4Export, output: Output) -> int:
     """
     from policies.raptor.export_files import export_px4
 
-    path = export_px4(config.policy, config.out)
+    path = export_px4(find_policy(config.policy, where="reflexarc export px4"), config.out)
     output.result({"file": path, "bytes": path.stat().st_size})
     if not output.json:
         output.console.print(f"{path}: copy it to raptor/policy.tar on the vehicle's storage", soft_wrap=True)
@@ -214,10 +215,10 @@ def export_raptor_numpy(config: NumpyExport, output: Output) -> int:
     from policies.card import load_policy_card
     from policies.raptor.export_files import export_numpy
 
-    out = config.out
+    folder, out = find_policy(config.policy, where="reflexarc export numpy"), config.out
     if out is None:
-        out = Path(f"{load_policy_card(config.policy).name}.npz")
-    path = export_numpy(config.policy, out)
+        out = Path(f"{load_policy_card(folder).name}.npz")
+    path = export_numpy(folder, out)
     with np.load(path) as arrays:
         shapes = {name: list(arrays[name].shape) for name in arrays.files}
     output.result({"file": path, "arrays": shapes})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from reflexarc.commands import Command, Example
@@ -211,7 +211,11 @@ def train_raptor(config: RaptorTrainConfig, output: Output) -> int:
             not there.
     """
     from policies.raptor.training.train import train
+    from reflexarc.eval import find_policy
 
+    if config.finetune_from:
+        start = find_policy(config.finetune_from, where="reflexarc train raptor")
+        config = replace(config, finetune_from=str(start))
     with output.progress("training") as progress:
 
         def note(row: Row) -> None:

@@ -133,7 +133,7 @@ class RaptorWeights:
                 f"the arrays {', '.join(sorted(tensors)) or 'none'}",
                 where=str(path),
                 expected=", ".join(names),
-                mend="convert the checkpoint with policies.raptor.convert",
+                mend="give a RAPTOR policy, or convert the checkpoint with policies.raptor.convert",
             )
         return cls(**tensors)
 

@@ -12,6 +12,7 @@ import tyro
 
 from hardware.errors import ConfigError
 from reflexarc.benches.report import BenchReport, Column
+from reflexarc.eval import find_policy
 from reflexarc.machine import describe_machine
 from reflexarc.output import Progress
 
@@ -27,7 +28,7 @@ INSTRUCTIONS_MAX, FLASH_MAX_BYTES = 20_000, 16 * 1024
 class OnboardBench:
     """Which policy."""
 
-    # The policy folder.
+    # METHOD/NAME of one that comes with Reflexarc, or a policy folder.
     policy: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the published policy)")] = _PUBLISHED
     # Also write the report, JSON, to this file.
     out: Path | None = None
@@ -50,6 +51,7 @@ def measure(config: OnboardBench, progress: Progress) -> BenchReport:
     from policies.raptor import onboard_build
     from policies.raptor.export_c import export_c
 
+    policy = find_policy(config.policy, where="bench onboard")
     machine = describe_machine()
     compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
     if not compilers:
@@ -62,7 +64,7 @@ def measure(config: OnboardBench, progress: Progress) -> BenchReport:
     ratios = {}
     with tempfile.TemporaryDirectory() as place:
         folder, build = Path(place) / "export", Path(place)
-        export_c(config.policy, folder)
+        export_c(policy, folder)
         for compiler in compilers:
             for options in _HOST_OPTIONS:
                 onboard_build.prove_host(folder, build, compiler=compiler, options=options)
@@ -104,6 +106,6 @@ def measure(config: OnboardBench, progress: Progress) -> BenchReport:
         rows=tuple(rows),
         ratios=ratios,
         machine=machine,
-        settings={"policy": load_policy_card(config.policy).name},
+        settings={"policy": load_policy_card(policy).name},
         notes=tuple(notes),
     )

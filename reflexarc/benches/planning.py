@@ -13,6 +13,7 @@ import numpy as np
 
 from hardware.errors import ConfigError
 from reflexarc.benches.report import BenchReport, Column
+from reflexarc.eval import find_policy
 from reflexarc.machine import describe_machine
 from reflexarc.output import Progress
 
@@ -27,7 +28,7 @@ class PlanningBench:
 
     # A named airframe.
     airframe: str = "x500_real"
-    # Folder of the RAPTOR policy that flies; the published one when absent.
+    # The RAPTOR policy that flies, METHOD/NAME or its folder; the published one when absent.
     policy: Path | None = None
     # How many seeds of waypoints, and how many lists of 5 to 14 waypoints each draws.
     seeds: int = 3
@@ -66,7 +67,10 @@ def measure(config: PlanningBench, progress: Progress) -> BenchReport:
                 mend="raise it",
             )
     machine = describe_machine()
-    oracle = Oracle(FleetPilot.load(config.policy or PUBLISHED), load_airframe(config.airframe))
+    oracle = Oracle(
+        FleetPilot.load(find_policy(config.policy or PUBLISHED, where="bench planning")),
+        load_airframe(config.airframe),
+    )
     stages = 2 + config.seeds
     known = random_waypoints(config.learned, seed=_LEARNING_SEED)
     lagging = Planner.learn(oracle, known)

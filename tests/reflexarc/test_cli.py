@@ -210,14 +210,14 @@ def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback():
     )
     try:
         # onnxruntime is loaded last, when the bench makes its contenders.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while "onnxruntime" not in Path(f"/proc/{process.pid}/maps").read_text():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert (process.returncode, out, err) == (130, "", "interrupted\n")

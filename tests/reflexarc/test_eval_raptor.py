@@ -114,6 +114,7 @@ def test_a_policy_that_does_not_fly_is_not_that_of_the_specs(monkeypatch, capsys
     ("words", "what"),
     [
         (["--policy", "none/such"], "there is no policy 'none/such'"),
+        (["--seed", "-1"], "seed is -1"),
         (["--policy", "bc/pick_cube"], "the card gives no SHA-256 for example.safetensors"),
         (["--airframes", "0"], "airframes is 0"),
         (["--airframes", "4", "--sensitivity-airframes", "0"], "sensitivity_airframes 0"),

@@ -95,3 +95,16 @@ def test_export_of_what_is_no_policy_is_bad_input(tmp_path, capsys):
     for words in (["c", "--out", str(tmp_path / "c")], ["px4"], ["numpy"]):
         assert cli.main(["export", *words, "--policy", str(tmp_path)]) == 2
         assert "card.yaml" in capsys.readouterr().err
+
+
+def test_policies_go_by_the_names_that_eval_knows(tmp_path, capsys):
+    out = tmp_path / "weights.npz"
+    assert cli.main(["export", "numpy", "--policy", "raptor/published", "--out", str(out)]) == 0
+    assert out.is_file()
+    capsys.readouterr()
+    assert cli.main(["export", "c", "--policy", "raptor/publishd", "--out", str(tmp_path / "c")]) == 2
+    told = capsys.readouterr().err
+    assert "there is no policy 'raptor/publishd'" in told
+    assert "where     reflexarc export c" in told
+    assert "did you mean 'raptor/published'?" in told
+    assert not (tmp_path / "c").exists()

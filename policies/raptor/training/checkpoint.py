@@ -62,7 +62,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
             f"cannot be read ({error})",
             where=str(path),
             expected="what an earlier training wrote",
-            mend="remove the file; the training begins anew",
+            mend="remove the folder, and the training begins anew; or give another --out",
         ) from error
     return tensors, document
 

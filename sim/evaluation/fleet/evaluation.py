@@ -146,7 +146,7 @@ def evaluate_fleet(
     Raises:
         ConfigError: a count is out of range, or there is nothing to fly.
     """
-    _check(policies, airframes, sensitivity_airframes, parts)
+    _check(policies, airframes, sensitivity_airframes, seed, parts)
     batch = sample_airframes(airframes, seed=seed)
     few = batch.take(np.arange(sensitivity_airframes))
     total, flown = len(policies) * sum(_steps(part) for part in parts), 0
@@ -278,6 +278,7 @@ def _check(
     policies: Mapping[str, FleetPolicy],
     airframes: int,
     sensitivity_airframes: int,
+    seed: int,
     parts: Collection[Part],
 ) -> None:
     if airframes < 1 or not 1 <= sensitivity_airframes <= airframes:
@@ -286,6 +287,10 @@ def _check(
             where="fleet evaluation",
             expected="at least one, and no more for the sensitivity than in all",
             mend="correct the counts",
+        )
+    if seed < 0:
+        raise ConfigError(
+            f"seed is {seed}", where="fleet evaluation", expected="0 or more", mend="correct the seed"
         )
     if not policies or not parts:
         raise ConfigError(

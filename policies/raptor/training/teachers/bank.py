@@ -256,7 +256,7 @@ class TeacherBank:
             f"{len(bad)} of {len(self)} teachers are too poor ({listed}{more})",
             where="teacher bank",
             expected=f"a mean return of at least {minimum_return:g} from every teacher",
-            mend="train them for more steps, or leave them out with accepted()",
+            mend="train them longer, lower the minimum return, or leave them out (TeacherBank.accepted)",
         )
 
     def accepted(self, minimum_return: float = ACCEPTED_RETURN) -> TeacherBank:
@@ -317,6 +317,13 @@ class TeacherBank:
                 speaks of.
         """
         folder = Path(folder)
+        if not (folder / WEIGHTS_FILE).exists():
+            raise ConfigError(
+                f"there are no teachers: {WEIGHTS_FILE} is missing",
+                where=str(folder),
+                expected="a folder in which `reflexarc train raptor-teachers` left accepted teachers",
+                mend="give that folder, or train teachers first",
+            )
         record = schema.load(TeacherRecord, folder / RECORD_FILE)
         path = folder / WEIGHTS_FILE
         arrays = load_tensors(path)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hardware.errors import ConfigError
+from policies.raptor.folder import CARD_FILE
 from policies.raptor.training.teachers.bank import BANK_SCHEMA, TeacherBank, TeacherRecord
 from policies.raptor.training.teachers.config import TeacherConfig
 from policies.raptor.training.teachers.curves import write_curves
@@ -86,6 +87,13 @@ def train_teachers(
     """
     torch.set_num_threads(config.threads)
     _check_device(config.device)
+    if (Path(config.out) / CARD_FILE).exists():
+        raise ConfigError(
+            "the folder holds a policy",
+            where=config.out,
+            expected="a new folder, or one that teachers were trained in",
+            mend="give another --out",
+        )
     store = GroupStore(Path(config.out), _settings(config))
     fleet = sample_airframes(config.first + config.count, seed=config.seed)
     plan = _plan(config, store.existing())

@@ -200,7 +200,7 @@ def test_other_settings_do_not_go_on_with_a_training(tmp_path):
 def test_a_damaged_checkpoint_is_told(tmp_path):
     train(_config(tmp_path, updates=2))
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 7)
-    with pytest.raises(ConfigError, match=r"(?s)cannot be read.*remove the file"):
+    with pytest.raises(ConfigError, match=r"(?s)cannot be read.*remove the folder"):
         train(_config(tmp_path, updates=2))
 
 
@@ -222,3 +222,17 @@ def test_settings_that_make_no_sense_are_told(settings, told):
 def test_poor_teachers_are_refused(bank, tmp_path):
     with pytest.raises(ConfigError, match="teachers are too poor"):
         train(_config(tmp_path, teachers=str(bank), minimum_return=500.0))
+
+
+def test_a_folder_of_a_finished_policy_is_not_written_over(tmp_path):
+    train(_config(tmp_path, updates=2))
+    (tmp_path / "checkpoint.safetensors").unlink()
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="holds a policy and no training.*another --out"):
+        train(_config(tmp_path, updates=2, seed=1))
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_without_teachers_is_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"there are no teachers: teachers\.safetensors is missing"):
+        train(_config(tmp_path, teachers=str(PUBLISHED)))

@@ -158,6 +158,7 @@ def test_probe_reads_what_the_hidden_state_holds():
         ({"airframes": 4, "sensitivity_airframes": 5}, "sensitivity_airframes 5"),
         ({"airframes": 4, "sensitivity_airframes": 0}, "sensitivity_airframes 0"),
         ({"parts": ()}, "0 parts"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_bad_input(given, what):

@@ -175,3 +175,10 @@ def test_impossible_settings_are_refused(changes, text):
 def test_a_device_that_is_not_there_is_refused(small, tmp_path):
     with pytest.raises(ConfigError, match="device 'meta2' cannot be used"):
         train_teachers(small(tmp_path, device="meta2"))
+
+
+def test_a_policy_folder_is_not_written_into(small, tmp_path):
+    (tmp_path / "card.yaml").write_text("name: mine")
+    with pytest.raises(ConfigError, match="the folder holds a policy.*another --out"):
+        train_teachers(small(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["card.yaml"]
