@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
@@ -17,14 +16,10 @@ import numpy as np
 
 from hardware.command import Command, CommandKind, FloatArray
 from hardware.drones.crazyflie_card import check_card
-from hardware.drones.crazyflie_pilot import CrazyfliePilot, Move, Step, Supervisor
+from hardware.drones.crazyflie_pilot import CrazyfliePilot, Move, Step
 from hardware.drones.crazyflie_radio import Radio, send_reference
-from hardware.drones.crazyflie_wire import (
-    ACTIVATION_PERIOD_NS,
-    FirmwareClock,
-    SetpointKind,
-    state_of_log,
-)
+from hardware.drones.crazyflie_telemetry import Telemetry
+from hardware.drones.crazyflie_wire import ACTIVATION_PERIOD_NS, SetpointKind
 from hardware.drones.state import REFERENCE_NAMES, ReferenceAcceleration, VehicleState
 from hardware.drones.transport import LinkError
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
@@ -32,9 +27,7 @@ from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation, RobotCard
 
 _DEFAULT_LINK = "radio://0/80/2M/E7E7E7E7E7"
-_SILENCE_NS = 1_000_000_000
 _REOPEN_S = 0.5
-_STATE_MS = 10
 # How long `disconnect` stays with a flying vehicle.
 _LEAVE_S = 30.0
 
@@ -90,12 +83,7 @@ class CrazyflieVehicle:
         self._radio: Radio | None = None
         self._link_problem = ""
         self._parameter_problems: tuple[str, ...] = ()
-        self._state: VehicleState | None = None
-        self._clock = FirmwareClock()
-        self._stamps: deque[int] = deque(maxlen=100)
-        self._heard_ns: int | None = None
-        self._battery_v: float | None = None
-        self._battery_share: float | None = None
+        self._told = Telemetry()
         self._reference: dict[str, float] | None = None
         self._differences = ReferenceAcceleration()
         self._acceleration: FloatArray = np.zeros(3)
@@ -147,7 +135,7 @@ class CrazyflieVehicle:
         Raises:
             Refusal: none has arrived yet.
         """
-        state = self._state
+        state = self._told.state
         if state is None:
             raise Refusal("no observation yet: the Crazyflie has not told its state")
         values = state.values
@@ -211,10 +199,10 @@ class CrazyflieVehicle:
                 failsafe=words in ("crashed", "locked", "tumbled"),
                 arming_blockers=blockers,
                 on_ground=None if supervisor is None else not supervisor.is_flying,
-                battery_v=self._battery_v,
-                battery_share=self._battery_share,
-                link_quality=self._share_of_stamps() if quality is None else quality,
-                received_steady_ns=self._heard_ns or 0,
+                battery_v=self._told.battery_v,
+                battery_share=self._told.battery_share,
+                link_quality=self._told.share_of_stamps(self._steady_clock()) if quality is None else quality,
+                received_steady_ns=self._told.heard_ns or 0,
             )
 
     @property
@@ -299,7 +287,7 @@ class CrazyflieVehicle:
                 continue
             with self._lock:
                 self._radio, self._link_problem = radio, ""
-                self._heard_ns = self._steady_clock()
+                self._told.heard_ns = self._steady_clock()
             try:
                 self._talk(radio)
             finally:
@@ -326,7 +314,7 @@ class CrazyflieVehicle:
                     next_s = max(next_s + self._period_s, now_s)
                     moves = self._pilot.tick(self._steady_clock())
                 pose, self._pose = self._pose, None
-                reference, state, acceleration = self._reference, self._state, self._acceleration
+                reference, state, acceleration = self._reference, self._told.state, self._acceleration
             if pose is not None:
                 if self._sends_attitude:
                     radio.external_pose(pose.position, pose.orientation)
@@ -380,41 +368,27 @@ class CrazyflieVehicle:
                 radio.set_parameter(name, wanted)
         with self._lock:
             self._parameter_problems = tuple(problems)
-            if self._state is not None:
+            if self._told.state is not None:
                 self._is_ready.set()
 
     # --- called by cflib's threads ------------------------------------------------------------------
 
     def _on_state(self, ticks: int, values: Mapping[str, float]) -> None:
         data_ns, steady_ns = self._data_clock(), self._steady_clock()
-        state = state_of_log(values)
         with self._lock:
-            self._heard_ns = steady_ns
-            self._stamps.append(ticks)
-            if state is not None:
-                self._state = state.stamped(self._clock.stamp_ns(ticks, data_ns), steady_ns)
-                self._pilot.height_m = float(state.position[2])
+            self._told.take_state(ticks, values, data_ns=data_ns, steady_ns=steady_ns)
+            if self._told.state is not None:
+                self._pilot.height_m = float(self._told.state.position[2])
 
     def _on_status(self, ticks: int, values: Mapping[str, float]) -> None:
         with self._lock:
-            self._pilot.supervisor = Supervisor(int(values["supervisor.info"]))
-            volts, percent = float(values["pm.vbat"]), float(values["pm.batteryLevel"])
-            self._battery_v = volts if math.isfinite(volts) else None
-            self._battery_share = min(1.0, percent * 1e-2)
+            self._told.take_status(values)
+            self._pilot.supervisor = self._told.supervisor
 
     # --- private --------------------------------------------------------------------------------
 
     def _is_heard(self) -> bool:
-        return self._heard_ns is not None and self._steady_clock() - self._heard_ns < _SILENCE_NS
-
-    def _share_of_stamps(self) -> float | None:
-        """Share of the log packets that arrived, from the gaps between their stamps."""
-        if not self._is_heard():
-            return 0.0
-        if len(self._stamps) < 2 or self._stamps[-1] <= self._stamps[0]:
-            return None
-        expected = (self._stamps[-1] - self._stamps[0]) / _STATE_MS + 1.0
-        return min(1.0, len(self._stamps) / expected)
+        return self._told.is_heard(self._steady_clock())
 
     def _end(self) -> None:
         self._is_over.set()

@@ -202,7 +202,7 @@ class PX4Vehicle:
     @property
     def firmware(self) -> str:
         """What flies, such as "PX4 1.15.4"; empty before it has told."""
-        return self._session.firmware
+        return self._session.told.firmware
 
     @property
     def problem(self) -> str:
@@ -217,10 +217,10 @@ class PX4Vehicle:
         return {
             "malformed_bytes": session.framer.malformed_bytes,
             "unknown_messages": session.framer.unknown,
-            "unusable_messages": session.unusable,
-            "foreign_messages": session.foreign + port_foreign,
-            "reconnects": session.reconnects,
-            "round_trip_s": session.clock.round_trip_s,
+            "unusable_messages": session.told.unusable,
+            "foreign_messages": session.told.foreign + port_foreign,
+            "reconnects": session.told.reconnects,
+            "round_trip_s": session.told.clock.round_trip_s,
         }
 
     def arm(self) -> None:

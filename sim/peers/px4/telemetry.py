@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hardware.drones import ned
-from hardware.drones.px4_session import PEER_VERSION
+from hardware.drones.px4_telemetry import PEER_VERSION
 from sim.peers.px4.vehicle import PeerVehicle
 
 # Where home is: PX4's simulations start at this field near Zurich.

@@ -109,7 +109,9 @@ class Flight:
     # --- the steps of a flight ----------------------------------------------------------------
 
     def meet(self):
-        self.run(5.0, until=lambda f: f.session.state is not None and f.session.clock.offset_ns is not None)
+        self.run(
+            5.0, until=lambda f: f.session.state is not None and f.session.told.clock.offset_ns is not None
+        )
         return self
 
     def arm(self):

@@ -143,7 +143,7 @@ def test_others_on_the_wire_are_counted_and_not_obeyed():
     flight.run(0.1)
     assert not flight.status.armed
     assert flight.status.mode == "AUTO.HOLD"
-    assert flight.session.foreign == 2
+    assert flight.session.told.foreign == 2
     only = Session(SessionSettings(vehicle_system=7))
     only.receive(heartbeat(), data_now_ns=0, steady_now_ns=0)
     assert only.vehicle is None

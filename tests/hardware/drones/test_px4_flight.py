@@ -278,7 +278,9 @@ def test_without_satellites_it_flies_on_poses_from_outside_and_lands_when_they_s
     flight.run(2.0)
     assert flight.session.state is None
     flight.run(
-        4.0, capture, until=lambda f: f.session.state is not None and f.session.clock.offset_ns is not None
+        4.0,
+        capture,
+        until=lambda f: f.session.state is not None and f.session.told.clock.offset_ns is not None,
     )
     flight.pilot.arm(flight.now_ns)
     flight.run(3.0, capture, until=lambda f: f.status.armed)
@@ -306,11 +308,13 @@ def test_it_finds_a_vehicle_again_that_was_started_anew():
     assert not flight.session.is_alive(flight.now_ns)
     flight.restart_vehicle()
     flight.is_cut = False
-    flight.run(4.0, until=lambda f: f.session.reconnects == 1 and f.session.clock.offset_ns is not None)
+    flight.run(
+        4.0, until=lambda f: f.session.told.reconnects == 1 and f.session.told.clock.offset_ns is not None
+    )
     flight.run(1.0)
     # The clock's offset is the new one, and the state comes at the rate that was asked for again.
     assert abs(EPOCH_NS + flight.now_ns - flight.session.state.stamp_ns) < 50_000_000
-    before = flight.session.quality.share
+    before = flight.session.told.quality.share
     assert before is not None
     flight.up_to(1.0)
 
