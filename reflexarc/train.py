@@ -43,7 +43,11 @@ COMMANDS: Mapping[str, Command] = {
         config="policies.raptor.training.config:RaptorTrainConfig",
         run="reflexarc.train:train_raptor",
         examples=(
-            Example("reflexarc train raptor --teachers teachers --out mine", "imitation: the small recipe"),
+            Example("reflexarc train raptor --teachers teachers --out mine", "imitation alone"),
+            Example(
+                "reflexarc train raptor --teachers teachers --updates 1000 --out mine",
+                "the small recipe: imitation, then some tuning; a few minutes",
+            ),
             Example(
                 "reflexarc train raptor --updates 4000 --out mine",
                 "through the simulator alone, from random weights",

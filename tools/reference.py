@@ -255,6 +255,12 @@ def policies() -> str:
     return table(heads, rows)
 
 
+def students() -> str:
+    """What different trainings of RAPTOR's student gave."""
+    heads, rows = results_table.students(RESULTS)
+    return table(heads, rows)
+
+
 def machines() -> str:
     """The machines on which the results were measured that depend on one."""
     return table(
@@ -264,7 +270,19 @@ def machines() -> str:
 
 _MAKERS: Mapping[str, Callable[..., str]] = {
     maker.__name__: maker
-    for maker in (fields, settings, arguments, options, rules, times, results, figures, policies, machines)
+    for maker in (
+        fields,
+        settings,
+        arguments,
+        options,
+        rules,
+        times,
+        results,
+        figures,
+        policies,
+        students,
+        machines,
+    )
 }
 
 

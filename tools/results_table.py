@@ -6,7 +6,8 @@ Each file there was written by the command beside it. A file that is not there g
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,18 @@ COMMANDS: Mapping[str, str] = {
     "quadrotor.json": "reflexarc bench quadrotor",
     "planning.json": "reflexarc bench planning",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
+    "raptor_training.json": "reflexarc train raptor",
 }
 
 
 # What a reader of the README can do without.
-_DETAILS = ("time to success", "commands that the gate", "deadlines missed", "photon to motor in the demo")
+_DETAILS = (
+    "RAPTOR's student",
+    "time to success",
+    "commands that the gate",
+    "deadlines missed",
+    "photon to motor in the demo",
+)
 
 
 def rows(folder: Path, *, only_main: bool = False) -> Iterator[Row]:
@@ -209,6 +217,56 @@ def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"processor time of a teacher, {steps}", f"{d['core_minutes_each']:.1f} core-minutes"
 
 
+def students(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What different trainings of RAPTOR's student gave.
+
+    Args:
+        folder: holds `raptor_training.json`.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "raptor_training.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"recipes": []}
+    heads = ("training", "seeds", *(title for title, _ in _STUDENT), "core-minutes of its own")
+    rows = [
+        (
+            recipe["name"],
+            str(len(recipe["runs"])),
+            *(_spread([run["metrics"][key] for run in recipe["runs"]], key) for _, key in _STUDENT),
+            f"{recipe['core_minutes']:.1f}",
+        )
+        for recipe in document["recipes"]
+    ]
+    return heads, rows
+
+
+_STUDENT = (
+    ("lost in hover", "hover_crash"),
+    ("hover error", "hover_rmse_m"),
+    ("lost in figure eights", "figure_eight_crash"),
+    ("their RMSE", "figure_eight_5_5s_rmse_m"),
+    ("lost in them, 10 ms late", "delay_10ms_crash"),
+)
+
+
+def _spread(values: Sequence[float], key: str) -> str:
+    scale, digits, unit = (1.0, 3, " m") if key.endswith("_m") else (100.0, 1, " %")
+    low, middle, high = (f"{scale * f(values):.{digits}f}" for f in (min, statistics.median, max))
+    return f"{middle}{unit}" if len(values) == 1 else f"{middle}{unit} ({low} to {high})"
+
+
+def _raptor_training(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for recipe in d["recipes"]:
+        found, minutes = recipe["median"], recipe["core_minutes"]
+        yield (
+            f"RAPTOR's student, {recipe['name']}",
+            f"lost in hover {100 * found['hover_crash']:.1f} %, with actions 10 ms late "
+            f"{100 * found['delay_10ms_crash']:.1f} %; figure eight of 5.5 s "
+            f"{found['figure_eight_5_5s_rmse_m']:.3f} m; {minutes:.1f} core-minutes",
+        )
+
+
 def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     flight, arm, wire = d["quadrotor"], d["arm"], d["photon_to_motor_ms"]
     for title, key, scale, unit in (
@@ -235,6 +293,7 @@ _READERS = {
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
     "raptor_teachers": _raptor_teachers,
+    "raptor_training": _raptor_training,
 }
 
 

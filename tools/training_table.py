@@ -50,7 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "airframes": options.airframes,
         "seed": options.seed,
         "recipes": [
-            {"name": label, "median": _median(runs), "runs": runs} for label, runs in recipes.items()
+            {
+                "name": label,
+                "median": _median(runs),
+                "core_minutes": statistics.median(run["core_minutes"] for run in runs),
+                "runs": runs,
+            }
+            for label, runs in recipes.items()
         ],
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
