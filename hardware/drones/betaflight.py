@@ -18,15 +18,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from hardware.command import Command, CommandKind, FloatArray
+from hardware.connected import Connected
 from hardware.drones.betaflight_config import ControlPath
 from hardware.drones.betaflight_session import FirmwareSession
 from hardware.drones.betaflight_settings import RATES_NAMES, REFERENCE_NAMES, settings_of
+from hardware.drones.card_checks import check_observations
 from hardware.drones.outer_loop import HoverThrottle, RatesThrust, Setpoint
 from hardware.drones.pilot import IN_AIR, Orders, Phase, Pilot
 from hardware.drones.pose import PoseTracker
@@ -36,14 +36,13 @@ from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation, RobotCard
 
-_MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
 _FIRST_STATUS_S = 2.0
 # A policy in the firmware that does not fly for this long in the air is replaced by our outer loop, seconds.
 _POLICY_S = 0.3
 _LONGEST_LANDING_S = 30.0
 
 
-class BetaflightVehicle:
+class BetaflightVehicle(Connected):
     """The driver. Implements `hardware.drones.vehicle.FlightVehicle`.
 
     Position, velocity and orientation come from outside (`external_pose`): the firmware knows neither where
@@ -82,14 +81,7 @@ class BetaflightVehicle:
                 expected=", ".join(names),
                 mend="name these",
             )
-        unknown = sorted(set(card.observations) - set(_MEASURED))
-        if unknown:
-            raise ConfigError(
-                f"observations {', '.join(unknown)}",
-                where=where,
-                expected=", ".join(_MEASURED),
-                mend="leave the others out",
-            )
+        check_observations(card)
         self._names = names
         self._data_clock, self._clock = data_clock, steady_clock
         self._lock, self._wake = threading.RLock(), threading.Event()
@@ -149,17 +141,6 @@ class BetaflightVehicle:
             worker.join(timeout=2.0)
             self._worker = None
         self._session.close()
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self.connect()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect."""
-        self.disconnect()
 
     # --- what it measures ---------------------------------------------------------------------
 

@@ -9,8 +9,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -20,11 +18,12 @@ from hardware.drones.crazyflie_pilot import CrazyfliePilot, Move, Step
 from hardware.drones.crazyflie_radio import Radio, send_reference
 from hardware.drones.crazyflie_telemetry import Telemetry
 from hardware.drones.crazyflie_wire import ACTIVATION_PERIOD_NS, SetpointKind
+from hardware.drones.piloted import PilotedVehicle
 from hardware.drones.state import REFERENCE_NAMES, ReferenceAcceleration, VehicleState
 from hardware.drones.transport import LinkError
-from hardware.drones.vehicle import ExternalPose, VehicleStatus
+from hardware.drones.vehicle import VehicleStatus
 from hardware.errors import ConfigError, Refusal
-from hardware.robot import Observation, RobotCard
+from hardware.robot import RobotCard
 
 _DEFAULT_LINK = "radio://0/80/2M/E7E7E7E7E7"
 _REOPEN_S = 0.5
@@ -32,7 +31,7 @@ _REOPEN_S = 0.5
 _LEAVE_S = 30.0
 
 
-class CrazyflieVehicle:
+class CrazyflieVehicle(PilotedVehicle):
     """A Crazyflie; implements `hardware.drones.vehicle.FlightVehicle`.
 
     Settings come from the card's `parameters`: `link` (a cflib URI), `connect_timeout_s` (10),
@@ -62,7 +61,7 @@ class CrazyflieVehicle:
         link: str | None = None,
     ) -> None:
         """Check the card; nothing is opened."""
-        self.card = card
+        super().__init__(card, data_clock=data_clock, steady_clock=steady_clock)
         check_card(card)
         p = card.parameters
         self._uri = str(p.get("link", _DEFAULT_LINK)) if link is None else link
@@ -72,11 +71,8 @@ class CrazyflieVehicle:
         self._wanted = {str(k): float(v) for k, v in dict(p.get("firmware_parameters", {})).items()}
         self._connect_s = float(p.get("connect_timeout_s", 10.0))
         self._period_s = 1.0 / float(p.get("stream_hz", 50.0))
-        self._data_clock, self._steady_clock = data_clock, steady_clock
         timeout_s = card.command_of_kind(CommandKind.REFERENCE).robot_timeout_s
-        self._pilot = CrazyfliePilot(timeout_ns=round(timeout_s * 1e9))
-        self._lock = threading.Lock()
-        self._wake = threading.Condition(self._lock)
+        self._decides = CrazyfliePilot(timeout_ns=round(timeout_s * 1e9))
         self._thread: threading.Thread | None = None
         self._is_over = threading.Event()
         self._is_ready = threading.Event()
@@ -87,7 +83,6 @@ class CrazyflieVehicle:
         self._reference: dict[str, float] | None = None
         self._differences = ReferenceAcceleration()
         self._acceleration: FloatArray = np.zeros(3)
-        self._pose: ExternalPose | None = None
         self._activated_ns = 0
 
     # --- the Robot protocol -------------------------------------------------------------------
@@ -129,20 +124,6 @@ class CrazyflieVehicle:
             self._is_over.wait(0.05)
         self._end()
 
-    def read(self) -> Observation:
-        """Return the newest observation.
-
-        Raises:
-            Refusal: none has arrived yet.
-        """
-        state = self._told.state
-        if state is None:
-            raise Refusal("no observation yet: the Crazyflie has not told its state")
-        values = state.values
-        return Observation(
-            {name: values[name] for name in self.card.observations}, state.stamp_ns, state.received_steady_ns
-        )
-
     def command(self, command: Command) -> None:
         """Follow a reference from now on, if the vehicle flies.
 
@@ -160,26 +141,6 @@ class CrazyflieVehicle:
             self._acceleration = self._differences.add(velocity, command.stamp_ns)
             self._reference = values
             self._pilot.command(self._steady_clock())
-
-    def safe_stop(self, reason: str) -> None:
-        """Land and disarm, for a reason. A command that comes while it still flies ends this."""
-        with self._lock:
-            self._pilot.safe_stop(self._steady_clock(), reason)
-            self._wake.notify()
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self.connect()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Disconnect."""
-        self.disconnect()
 
     # --- the FlightVehicle protocol -------------------------------------------------------------
 
@@ -206,11 +167,6 @@ class CrazyflieVehicle:
             )
 
     @property
-    def safe_stopped(self) -> str | None:
-        """Why the vehicle is in its safe action, or None."""
-        return self._pilot.safe_stopped
-
-    @property
     def firmware(self) -> str:
         """What flies, such as "Crazyflie, CRTP 12"; empty before it has told."""
         with self._lock:
@@ -233,41 +189,6 @@ class CrazyflieVehicle:
             if self._parameter_problems:
                 raise Refusal("the Crazyflie must not arm: " + "; ".join(self._parameter_problems))
             self._pilot.arm(self._steady_clock())
-            self._wake.notify()
-
-    def disarm(self) -> None:
-        """Ask to disarm: the motors stop at once, wherever it is."""
-        with self._lock:
-            self._pilot.disarm(self._steady_clock())
-            self._wake.notify()
-
-    def take_off(self, height_m: float) -> None:
-        """Ask its high-level commander for a climb; it holds there until commands come.
-
-        Raises:
-            Refusal: it is not armed, or flies already.
-        """
-        with self._lock:
-            self._pilot.take_off(self._steady_clock(), height_m)
-            self._wake.notify()
-
-    def land(self) -> None:
-        """Ask for a landing that ends disarmed."""
-        with self._lock:
-            self._pilot.land(self._steady_clock())
-            self._wake.notify()
-
-    def external_pose(self, pose: ExternalPose) -> None:
-        """Hand on a pose from outside; a newer one replaces one that is not sent yet.
-
-        Raises:
-            Refusal: a number is not finite, or the orientation is none.
-        """
-        size = float(np.linalg.norm(pose.orientation))
-        if not all(map(math.isfinite, [*pose.position, *pose.orientation])) or not 0.9 < size < 1.1:
-            raise Refusal("a pose from outside that is not finite, or whose quaternion has not length one")
-        with self._lock:
-            self._pose = pose
             self._wake.notify()
 
     # --- the thread that talks to cflib -----------------------------------------------------------
@@ -386,6 +307,14 @@ class CrazyflieVehicle:
             self._pilot.supervisor = self._told.supervisor
 
     # --- private --------------------------------------------------------------------------------
+
+    @property
+    def _pilot(self) -> CrazyfliePilot:
+        return self._decides
+
+    @property
+    def _newest(self) -> VehicleState | None:
+        return self._told.state
 
     def _is_heard(self) -> bool:
         return self._told.is_heard(self._steady_clock())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from hardware.command import CommandKind, SafeAction
+from hardware.command import CommandKind
+from hardware.drones.card_checks import check_lands, check_observations
 from hardware.drones.crazyflie_wire import SetpointKind
 from hardware.drones.state import REFERENCE_NAMES
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
-
-# What a Crazyflie tells of itself; a card picks from these.
-MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
 
 
 def check_card(card: RobotCard) -> None:
@@ -23,14 +21,7 @@ def check_card(card: RobotCard) -> None:
             a safe action other than land, or a setting that is none.
     """
     where = f"robot card {card.name!r}"
-    for name in card.observations:
-        if name not in MEASURED:
-            raise ConfigError(
-                f"the term {name!r}",
-                where=where,
-                expected="one of " + ", ".join(MEASURED),
-                mend="remove the term",
-            )
+    check_observations(card)
     for name, spec in card.commands.items():
         if spec.kind is not CommandKind.REFERENCE or sorted(spec.names) != sorted(REFERENCE_NAMES):
             raise ConfigError(
@@ -39,13 +30,7 @@ def check_card(card: RobotCard) -> None:
                 expected="kind reference with " + ", ".join(REFERENCE_NAMES),
                 mend="command references; RAPTOR on board follows them too",
             )
-        if spec.safe_action is not SafeAction.LAND:
-            raise ConfigError(
-                f"the safe action {spec.safe_action.value}",
-                where=where,
-                expected="land",
-                mend="set safe_action to land",
-            )
+        check_lands(card, spec)
     kind = str(card.parameters.get("setpoint", SetpointKind.FULL_STATE))
     if kind not in list(SetpointKind):
         raise ConfigError(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
-
-import numpy as np
 
 from hardware.command import Command, CommandKind
 from hardware.drones.mavlink_link import UdpTransport, is_stream, open_link
+from hardware.drones.piloted import PilotedVehicle
 from hardware.drones.px4_card import check_card, settings_of, values_of
 from hardware.drones.px4_modes import Mode
-from hardware.drones.px4_pilot import Phase
+from hardware.drones.px4_pilot import Phase, Pilot
 from hardware.drones.px4_session import Session
+from hardware.drones.state import VehicleState
 from hardware.drones.transport import LinkError, Transport
-from hardware.drones.vehicle import ExternalPose, VehicleStatus
+from hardware.drones.vehicle import VehicleStatus
 from hardware.errors import ConfigError, Refusal
-from hardware.robot import Observation, RobotCard
+from hardware.robot import RobotCard
 
 _DEFAULT_LINK = "udpin:127.0.0.1:14540"
 _READ_S = 0.05
@@ -29,7 +26,7 @@ _REOPEN_S = 0.5
 _LEAVE_S = 3.0
 
 
-class PX4Vehicle:
+class PX4Vehicle(PilotedVehicle):
     """A vehicle with PX4 firmware; implements `hardware.drones.vehicle.FlightVehicle`.
 
     Settings come from the card's `parameters`: `link` (udpin:127.0.0.1:14540), `follow` (`offboard`:
@@ -59,21 +56,17 @@ class PX4Vehicle:
         link: str | None = None,
     ) -> None:
         """Check the card; nothing is opened."""
-        self.card = card
+        super().__init__(card, data_clock=data_clock, steady_clock=steady_clock)
         check_card(card)
         parameters = card.parameters
         self._address = str(parameters.get("link", _DEFAULT_LINK)) if link is None else link
-        self._data_clock, self._steady_clock = data_clock, steady_clock
         self._settings = settings_of(card)
         self._connect_s = float(parameters.get("connect_timeout_s", 3.0))
         self._transport: Transport | None = None
         self._session = Session(self._settings)
-        self._lock = threading.Lock()
-        self._wake = threading.Condition(self._lock)
         self._heard = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._is_over = threading.Event()
-        self._pose: ExternalPose | None = None
         self._link_problem = ""
 
     # --- the Robot protocol -------------------------------------------------------------------
@@ -136,20 +129,6 @@ class PX4Vehicle:
             self._is_over.wait(0.02)
         self._close()
 
-    def read(self) -> Observation:
-        """Return the newest observation; its stamp is PX4's capture time on our clock.
-
-        Raises:
-            Refusal: none has arrived yet.
-        """
-        state = self._session.state
-        if state is None:
-            raise Refusal("no observation yet: the vehicle has not told its position")
-        values = state.values
-        return Observation(
-            {name: values[name] for name in self.card.observations}, state.stamp_ns, state.received_steady_ns
-        )
-
     def command(self, command: Command) -> None:
         """Follow a command from now on, if the vehicle flies and takes commands.
 
@@ -166,26 +145,6 @@ class PX4Vehicle:
             session.command(command.kind, values, self._steady_clock(), stamp_ns=command.stamp_ns)
             self._wake.notify()
 
-    def safe_stop(self, reason: str) -> None:
-        """Land and disarm, for a reason. A command that comes while it still flies ends this."""
-        with self._lock:
-            self._session.pilot.safe_stop(self._steady_clock(), reason)
-            self._wake.notify()
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self.connect()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Disconnect."""
-        self.disconnect()
-
     # --- the FlightVehicle protocol -------------------------------------------------------------
 
     @property
@@ -193,11 +152,6 @@ class PX4Vehicle:
         """How the vehicle is."""
         with self._lock:
             return self._session.status(self._steady_clock())
-
-    @property
-    def safe_stopped(self) -> str | None:
-        """Why the vehicle is in its safe action, or None."""
-        return self._session.pilot.safe_stopped
 
     @property
     def firmware(self) -> str:
@@ -239,43 +193,15 @@ class PX4Vehicle:
             self._session.pilot.arm(now)
             self._wake.notify()
 
-    def disarm(self) -> None:
-        """Ask to disarm; PX4 refuses it in the air."""
-        with self._lock:
-            self._session.pilot.disarm(self._steady_clock())
-            self._wake.notify()
+    # --- private --------------------------------------------------------------------------------
 
-    def take_off(self, height_m: float) -> None:
-        """Ask for PX4's own take-off to a height above home; it holds there until commands come.
+    @property
+    def _pilot(self) -> Pilot:
+        return self._session.pilot
 
-        Raises:
-            Refusal: it is not armed, or flies already.
-        """
-        with self._lock:
-            self._session.pilot.take_off(self._steady_clock(), height_m)
-            self._wake.notify()
-
-    def land(self) -> None:
-        """Ask for a landing that ends disarmed."""
-        with self._lock:
-            self._session.pilot.land(self._steady_clock())
-            self._wake.notify()
-
-    def external_pose(self, pose: ExternalPose) -> None:
-        """Hand on a pose from outside; a newer one replaces one that is not sent yet.
-
-        Raises:
-            Refusal: a number is not finite, or the orientation is none.
-        """
-        numbers = [*pose.position, *pose.orientation]
-        size = float(np.linalg.norm(pose.orientation))
-        if not all(math.isfinite(n) for n in numbers) or not 0.9 < size < 1.1:
-            raise Refusal("a pose from outside that is not finite, or whose quaternion has not length one")
-        with self._lock:
-            self._pose = pose
-            self._wake.notify()
-
-    # --- threads --------------------------------------------------------------------------------
+    @property
+    def _newest(self) -> VehicleState | None:
+        return self._session.state
 
     def _is_ready(self) -> bool:
         session = self._session

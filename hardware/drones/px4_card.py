@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hardware.command import Command, CommandKind, SafeAction
+from hardware.command import Command, CommandKind
+from hardware.drones.card_checks import check_lands, check_observations
 from hardware.drones.px4_modes import Mode
 from hardware.drones.px4_session import SessionSettings
 from hardware.drones.state import RATES_NAMES, REFERENCE_NAMES
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import RobotCard
 
-# What PX4 tells of itself; a card picks from these.
-MEASURED = ("position", "orientation", "linear_velocity", "angular_velocity")
 _NAMES = {CommandKind.REFERENCE: REFERENCE_NAMES, CommandKind.RATES_THRUST: RATES_NAMES}
 FOLLOW = {"offboard": Mode.OFFBOARD, "raptor": Mode.EXTERNAL1}
 
@@ -30,14 +29,7 @@ def check_card(card: RobotCard) -> None:
             or a safe action other than land.
     """
     where = f"robot card {card.name!r}"
-    for name in card.observations:
-        if name not in MEASURED:
-            raise ConfigError(
-                f"the term {name!r}",
-                where=where,
-                expected="one of " + ", ".join(MEASURED),
-                mend="remove the term",
-            )
+    check_observations(card)
     for name, spec in card.commands.items():
         if spec.kind not in _NAMES:
             raise ConfigError(
@@ -60,13 +52,7 @@ def check_card(card: RobotCard) -> None:
                 expected=", ".join(_NAMES[spec.kind]),
                 mend="name these elements; a reference needs its velocity",
             )
-        if spec.safe_action is not SafeAction.LAND:
-            raise ConfigError(
-                f"the safe action {spec.safe_action.value}",
-                where=where,
-                expected="land",
-                mend="set safe_action to land",
-            )
+        check_lands(card, spec)
 
 
 def settings_of(card: RobotCard) -> SessionSettings:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from hardware.command import FloatArray
+from hardware.errors import Refusal
 from hardware.robot import Robot
 
 
@@ -47,6 +51,16 @@ class ExternalPose:
     stamp_ns: int
     # Shape (3,), m/s, world; None: to be derived from positions.
     linear_velocity: FloatArray | None = None
+
+    def require_usable(self) -> None:
+        """Refuse a pose that no vehicle must be told.
+
+        Raises:
+            Refusal: a number is not finite, or the orientation is none.
+        """
+        size = float(np.linalg.norm(self.orientation))
+        if not all(map(math.isfinite, [*self.position, *self.orientation])) or not 0.9 < size < 1.1:
+            raise Refusal("a pose from outside that is not finite, or whose quaternion has not length one")
 
 
 @runtime_checkable

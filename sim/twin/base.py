@@ -10,15 +10,15 @@ times therefore give the same observations, bit for bit.
 from __future__ import annotations
 
 import heapq
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.command import Command, CommandKind, FloatArray
+from hardware.connected import Connected
 from hardware.errors import ConfigError
 from hardware.robot import CommandSpec, LatencyCard, Observation, RobotCard, TermSpec
 from sim.twin.checks import check_terms, ordered_values
@@ -31,7 +31,7 @@ TIMEOUT = "command timeout"
 DISCONNECTED = "disconnected"
 
 
-class Twin(ABC):
+class Twin(Connected):
     """What all twins share. A subclass holds the world and fills in the underscored hooks.
 
     Not thread-safe: one thread owns a twin. Nothing blocks, sleeps or reads a clock.
@@ -269,20 +269,6 @@ class Twin(ABC):
         if self._connected and (self._pending or self._deadline_ns != _NEVER):
             self.safe_stop(DISCONNECTED)
         self._connected = False
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self.connect()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Disconnect."""
-        self.disconnect()
 
     def read(self) -> Observation:
         """Return the newest observation that has arrived by now.

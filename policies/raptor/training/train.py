@@ -31,6 +31,7 @@ from policies.raptor.training.checkpoint import (
 )
 from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.curves import write_curves
+from policies.raptor.training.device import usable_device
 from policies.raptor.training.imitation import Imitation
 from policies.raptor.training.judge import Judgement, judge
 from policies.raptor.training.record import RaptorRecord, Row, row_of
@@ -337,16 +338,7 @@ def _load_bank(config: RaptorTrainConfig) -> TeacherBank:
 
 def _first_module(config: RaptorTrainConfig) -> tuple[RaptorModule, dict[str, Any]]:
     """The weights that the training starts from, and what is told of them."""
-    try:
-        device = torch.device(config.device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {config.device!r} cannot be used ({str(error).splitlines()[0]})",
-            where="RAPTOR training",
-            expected="cpu, or cuda where Torch finds a GPU",
-            mend="correct --device, or install the GPU build of Torch",
-        ) from None
+    device = usable_device(config.device, where="RAPTOR training")
     if not config.finetune_from:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +13,9 @@ import numpy as np
 import torch
 
 from hardware.errors import ConfigError
+from policies.provenance import command_line, git_commit, versions
 from policies.raptor.folder import CARD_FILE
+from policies.raptor.training.device import usable_device
 from policies.raptor.training.teachers.bank import BANK_SCHEMA, TeacherBank, TeacherRecord
 from policies.raptor.training.teachers.config import TeacherConfig
 from policies.raptor.training.teachers.curves import write_curves
@@ -86,7 +85,7 @@ def train_teachers(
             there, a training diverged, or no teacher at all was accepted.
     """
     torch.set_num_threads(config.threads)
-    _check_device(config.device)
+    usable_device(config.device, where="teacher training")
     if (Path(config.out) / CARD_FILE).exists():
         raise ConfigError(
             "the folder holds a policy",
@@ -234,12 +233,13 @@ def _record(config: TeacherConfig, count: int) -> TeacherRecord:
     return TeacherRecord(
         schema=BANK_SCHEMA,
         method="raptor-teachers",
-        command=_command(config),
+        command=command_line(
+            ("reflexarc", "train", "raptor-teachers"), config, paths={"out"}, skip={"max_minutes", "ray"}
+        ),
         seed=config.seed,
         count=count,
-        git_commit=_git_commit(),
-        versions={"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _VERSIONED},
+        git_commit=git_commit(),
+        versions=versions(_VERSIONED),
         config=settings,
         airframe_rules=rules,
     )
@@ -247,40 +247,3 @@ def _record(config: TeacherConfig, count: int) -> TeacherRecord:
 
 def _settings(config: TeacherConfig) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
-
-
-def _command(config: TeacherConfig) -> str:
-    words = ["reflexarc", "train", "raptor-teachers"]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in ("max_minutes", "ray"):
-            continue
-        if field.name == "out" or value != field.default:
-            text = Path(value).name if field.name == "out" else str(value)
-            words += [f"--{field.name.replace('_', '-')}", text]
-    return " ".join(words)
-
-
-def _git_commit() -> str:
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown: not a git checkout"
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]})",
-            where="teacher training",
-            expected="cpu, or cuda where Torch finds a GPU",
-            mend="correct --device, or install the GPU build of Torch",
-        ) from None

@@ -7,24 +7,22 @@ its topics and their quality of service. Not run on hardware.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
+from typing import Any
 
 from hardware.command import Command, CommandKind
 from hardware.drones import px4_topics
+from hardware.drones.piloted import PilotedVehicle
 from hardware.drones.px4_card import FOLLOW, check_card, values_of
 from hardware.drones.px4_modes import Mode
-from hardware.drones.px4_pilot import Phase
+from hardware.drones.px4_pilot import Phase, Pilot
 from hardware.drones.px4_topics_session import Outgoing, TopicsSession
+from hardware.drones.state import VehicleState
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
-from hardware.errors import ConfigError, Refusal
-from hardware.robot import Observation, RobotCard
+from hardware.errors import ConfigError
+from hardware.robot import RobotCard
 
 _TICK_S = 0.02
 _DISCOVERY_S = 0.2
@@ -57,7 +55,7 @@ def load_messages() -> Any:  # noqa: ANN401
     return msg
 
 
-class PX4TopicsVehicle:
+class PX4TopicsVehicle(PilotedVehicle):
     """A vehicle with PX4 firmware behind an XRCE-DDS agent; implements `hardware.drones.FlightVehicle`.
 
     Settings come from the card's `parameters`: `follow` (offboard or raptor), `topic_namespace` (PX4's,
@@ -88,7 +86,7 @@ class PX4TopicsVehicle:
         messages: Any = None,  # noqa: ANN401
     ) -> None:
         """Check the card and the messages; nothing is opened."""
-        self.card = card
+        super().__init__(card, data_clock=data_clock, steady_clock=steady_clock)
         check_card(card)
         p = card.parameters
         follow = str(p.get("follow", "offboard"))
@@ -101,7 +99,6 @@ class PX4TopicsVehicle:
                 mend="give PX4's MPC_THR_HOVER as hover_thrust: parameters cannot be read over topics",
             )
         self._messages = load_messages() if messages is None else messages
-        self._data_clock, self._steady_clock = data_clock, steady_clock
         self._session = TopicsSession(
             follow=FOLLOW[follow],
             timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
@@ -115,7 +112,6 @@ class PX4TopicsVehicle:
         self._executor: Any = None
         self._publishers: dict[str, Any] = {}
         self._subscriptions: dict[str, Any] = {}
-        self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._is_over = threading.Event()
 
@@ -164,20 +160,6 @@ class PX4TopicsVehicle:
             self._is_over.wait(0.02)
         self._close()
 
-    def read(self) -> Observation:
-        """Return the newest observation.
-
-        Raises:
-            Refusal: none has arrived yet.
-        """
-        state = self._session.state
-        if state is None:
-            raise Refusal("no observation yet: the vehicle has not told its position")
-        values = state.values
-        return Observation(
-            {name: values[name] for name in self.card.observations}, state.stamp_ns, state.received_steady_ns
-        )
-
     def command(self, command: Command) -> None:
         """Follow a command from now on, if the vehicle flies and takes commands.
 
@@ -190,25 +172,6 @@ class PX4TopicsVehicle:
         with self._lock:
             self._session.command(command.kind, values, self._steady_clock(), stamp_ns=command.stamp_ns)
 
-    def safe_stop(self, reason: str) -> None:
-        """Land and disarm, for a reason. A command that comes while it still flies ends this."""
-        with self._lock:
-            self._session.pilot.safe_stop(self._steady_clock(), reason)
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self.connect()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Disconnect."""
-        self.disconnect()
-
     # --- the FlightVehicle protocol -------------------------------------------------------------
 
     @property
@@ -216,11 +179,6 @@ class PX4TopicsVehicle:
         """How the vehicle is."""
         with self._lock:
             return self._session.status(self._steady_clock())
-
-    @property
-    def safe_stopped(self) -> str | None:
-        """Why the vehicle is in its safe action, or None."""
-        return self._session.pilot.safe_stopped
 
     @property
     def problem(self) -> str:
@@ -237,30 +195,21 @@ class PX4TopicsVehicle:
         with self._lock:
             self._session.pilot.arm(self._steady_clock())
 
-    def disarm(self) -> None:
-        """Ask to disarm; PX4 refuses it in the air."""
-        with self._lock:
-            self._session.pilot.disarm(self._steady_clock())
-
-    def take_off(self, height_m: float) -> None:
-        """Ask for PX4's own take-off. Raises Refusal when it is not armed, or flies already."""
-        with self._lock:
-            self._session.pilot.take_off(self._steady_clock(), height_m)
-
-    def land(self) -> None:
-        """Ask for a landing that ends disarmed."""
-        with self._lock:
-            self._session.pilot.land(self._steady_clock())
-
     def external_pose(self, pose: ExternalPose) -> None:
         """Hand on a pose from outside. Raises Refusal when it is none."""
-        size = float(np.linalg.norm(pose.orientation))
-        if not all(map(math.isfinite, [*pose.position, *pose.orientation])) or not 0.9 < size < 1.1:
-            raise Refusal("a pose from outside that is not finite, or whose quaternion has not length one")
+        pose.require_usable()
         with self._lock:
             self._publish([self._session.external_pose(pose, self._data_clock())])
 
     # --- private ------------------------------------------------------------------------------
+
+    @property
+    def _pilot(self) -> Pilot:
+        return self._session.pilot
+
+    @property
+    def _newest(self) -> VehicleState | None:
+        return self._session.state
 
     def _own_node(self) -> Any:  # noqa: ANN401
         import rclpy
