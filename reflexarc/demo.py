@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ def run(config: DemoConfig) -> int:
         ConfigError: something that the demo needs is missing or does not fit; nothing has moved then.
         KeyboardInterrupt: Ctrl-C; all processes have been stopped.
     """
+    from reflexarc.checks.ros import require_rmw
+
+    require_rmw(os.environ)
     add_ros_package()
     with _one_interrupt():
         from reflexarc_ros.bringup import check_graphics

@@ -53,9 +53,10 @@ def run(config: UpConfig, output: Output) -> int:
 
     Raises:
         ConfigError: an unknown system or argument, a card with faults, a policy that does not fit, an
-            rclpy that cannot load, busy ports; no process has started then.
+            rclpy that cannot load, an RMW_IMPLEMENTATION that is not there, busy ports; no process has
+            started then.
     """
-    from reflexarc.checks import ports
+    from reflexarc.checks import ports, ros
 
     add_ros_package()
     bringup = importlib.import_module("reflexarc_ros.bringup")
@@ -66,8 +67,9 @@ def run(config: UpConfig, output: Output) -> int:
     names = [spec.name for spec in bringup.nodes(config.name, arguments)]
     # Nodes load rclpy and take ports in processes of their own; looked at here, before any of them starts,
     # what is wrong gives one clear error.
+    ros.require_rmw(os.environ)
     importlib.import_module("rclpy")
-    ports.require_ports(os.environ, ports.read_listeners(), ports.first_ephemeral_port())
+    ports.require_ports(os.environ, ports.read_listeners())
     runner = importlib.import_module("reflexarc_ros.runner")
     log = Log(names, output, colour=shows_colour(sys.stdout))
     with stop_by_signal(), stop_by_key() as has_key:

@@ -46,8 +46,13 @@ def run(config: VehicleConfig, output: Output) -> int:
         0 when it has happened, 1 when it was refused or not answered.
 
     Raises:
-        ConfigError: no vehicle, or several and none chosen; an rclpy that cannot load.
+        ConfigError: no vehicle, or several and none chosen; an rclpy that cannot load, an RMW_IMPLEMENTATION
+            or a ROS_DOMAIN_ID that is none.
     """
+    from reflexarc.checks import ports, ros
+
+    ros.require_rmw(os.environ)
+    ports.require_domain(os.environ)
     add_ros_package()
     from reflexarc_ros.bringup import environment
 

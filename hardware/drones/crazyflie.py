@@ -23,6 +23,7 @@ from hardware.drones.state import REFERENCE_NAMES, ReferenceAcceleration, Vehicl
 from hardware.drones.transport import LinkError
 from hardware.drones.vehicle import VehicleStatus
 from hardware.errors import ConfigError, Refusal
+from hardware.parameters import number, numbers
 from hardware.robot import RobotCard
 
 _DEFAULT_LINK = "radio://0/80/2M/E7E7E7E7E7"
@@ -68,9 +69,9 @@ class CrazyflieVehicle(PilotedVehicle):
         self._kind = SetpointKind(str(p.get("setpoint", SetpointKind.FULL_STATE)))
         self._activates = bool(p.get("activates", False))
         self._sends_attitude = str(p.get("external_pose_kind", "pose")) == "pose"
-        self._wanted = {str(k): float(v) for k, v in dict(p.get("firmware_parameters", {})).items()}
-        self._connect_s = float(p.get("connect_timeout_s", 10.0))
-        self._period_s = 1.0 / float(p.get("stream_hz", 50.0))
+        self._wanted = numbers(card, "firmware_parameters")
+        self._connect_s = number(card, "connect_timeout_s", 10.0)
+        self._period_s = 1.0 / number(card, "stream_hz", 50.0)
         timeout_s = card.command_of_kind(CommandKind.REFERENCE).robot_timeout_s
         self._decides = CrazyfliePilot(timeout_ns=round(timeout_s * 1e9))
         self._thread: threading.Thread | None = None

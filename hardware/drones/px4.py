@@ -17,6 +17,7 @@ from hardware.drones.state import VehicleState
 from hardware.drones.transport import LinkError, Transport
 from hardware.drones.vehicle import VehicleStatus
 from hardware.errors import ConfigError, Refusal
+from hardware.parameters import number
 from hardware.robot import RobotCard
 
 _DEFAULT_LINK = "udpin:127.0.0.1:14540"
@@ -61,7 +62,7 @@ class PX4Vehicle(PilotedVehicle):
         parameters = card.parameters
         self._address = str(parameters.get("link", _DEFAULT_LINK)) if link is None else link
         self._settings = settings_of(card)
-        self._connect_s = float(parameters.get("connect_timeout_s", 3.0))
+        self._connect_s = number(card, "connect_timeout_s", 3.0)
         self._transport: Transport | None = None
         self._session = Session(self._settings)
         self._heard = threading.Condition(self._lock)

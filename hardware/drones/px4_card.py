@@ -12,6 +12,7 @@ from hardware.drones.px4_modes import Mode
 from hardware.drones.px4_session import SessionSettings
 from hardware.drones.state import RATES_NAMES, REFERENCE_NAMES
 from hardware.errors import ConfigError, Refusal
+from hardware.parameters import number, numbers, share, whole
 from hardware.robot import RobotCard
 
 _NAMES = {CommandKind.REFERENCE: REFERENCE_NAMES, CommandKind.RATES_THRUST: RATES_NAMES}
@@ -65,7 +66,7 @@ def settings_of(card: RobotCard) -> SessionSettings:
         The settings.
 
     Raises:
-        ConfigError: `follow` is none of its values, or does not suit the interfaces.
+        ConfigError: `follow` is none of its values or does not suit the interfaces, or a number is none.
     """
     parameters: Mapping[str, Any] = card.parameters
     follow = str(parameters.get("follow", "offboard"))
@@ -87,13 +88,13 @@ def settings_of(card: RobotCard) -> SessionSettings:
     return SessionSettings(
         follow=FOLLOW[follow],
         timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
-        stream_hz=float(parameters.get("stream_hz", 50.0)),
+        stream_hz=number(card, "stream_hz", 50.0),
         state_hz=max(term.rate_hz for term in card.observations.values()),
-        vehicle_system=int(parameters.get("vehicle_system", 0)),
-        parameters={str(k): float(v) for k, v in dict(parameters.get("firmware_parameters", {})).items()},
+        vehicle_system=whole(card, "vehicle_system", 0, most=255),
+        parameters=numbers(card, "firmware_parameters"),
         writes_parameters=bool(parameters.get("writes_parameters", False)),
         feeds_acceleration=bool(parameters.get("feeds_acceleration", True)),
-        battery_land_share=float(parameters.get("battery_land_share", 0.0)),
+        battery_land_share=share(card, "battery_land_share", 0.0),
     )
 
 

@@ -62,6 +62,9 @@ def measure(config: FaultsBench, progress: Progress) -> BenchReport:
         ConfigError: an unknown fault, a system that does not come up or does not recover, or a
             fault that was not answered with the safe action.
     """
+    from reflexarc.checks.ros import require_rmw
+
+    require_rmw(os.environ)
     from reflexarc_ros.fault_injector import Fault
 
     known = (*_PROCESS_FAULTS, *(f.value for f in Fault))

@@ -63,6 +63,9 @@ def measure(config: LoopBench, progress: Progress) -> BenchReport:
     Raises:
         ConfigError: a system does not come up.
     """
+    from reflexarc.checks.ros import require_rmw
+
+    require_rmw(os.environ)
     cases = [
         _Case(f"quadrotor {rate:g} Hz", "quadrotor", {"rate": f"{rate:g}"}, rate) for rate in config.rates
     ]

@@ -161,29 +161,49 @@ def check_ports(listeners: Sequence[Listener], domain: int) -> list[Finding]:
     ]
 
 
-def require_ports(
-    environment: Mapping[str, str], listeners: Sequence[Listener], first_ephemeral: int
-) -> None:
+def require_ports(environment: Mapping[str, str], listeners: Sequence[Listener]) -> None:
     """Refuse to start a system whose nodes could not find each other.
 
     Args:
         environment: the process environment.
         listeners: the sockets that receive.
-        first_ephemeral: the lowest port that the kernel hands out to anyone.
 
     Raises:
         ConfigError: ROS_DOMAIN_ID is no domain, or too few of its discovery ports are free.
     """
-    domain, findings = check_domain(environment, first_ephemeral)
-    findings += [f for f in check_ports(listeners, domain) if f.subject == _SHORTAGE]
-    for finding in findings:
-        if finding.level is Level.FAIL:
+    domain = require_domain(environment)
+    for finding in check_ports(listeners, domain):
+        if finding.subject == _SHORTAGE:
             raise ConfigError(
                 finding.sentence.rstrip("."),
                 where="ROS_DOMAIN_ID",
                 expected=f"a domain with {PARTICIPANTS_NEEDED} free discovery ports",
                 mend=finding.mend,
             )
+
+
+def require_domain(environment: Mapping[str, str]) -> int:
+    """Refuse a ROS_DOMAIN_ID that is no domain.
+
+    Args:
+        environment: the process environment.
+
+    Returns:
+        The domain.
+
+    Raises:
+        ConfigError: it is no whole number, or too large.
+    """
+    domain, findings = check_domain(environment, 65536)
+    for finding in findings:
+        if finding.level is Level.FAIL:
+            raise ConfigError(
+                finding.sentence.rstrip("."),
+                where="ROS_DOMAIN_ID",
+                expected=f"a whole number from 0 to {LAST_DOMAIN}",
+                mend=finding.mend,
+            )
+    return domain
 
 
 def _twice(holders: Sequence[Listener]) -> list[Finding]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hardware.errors import ConfigError
 from reflexarc.checks.finding import Finding, fail, ok, warn
 from reflexarc.checks.probe import ProbeResult, run_probe
 from reflexarc.imports import GUARD, add_ros_package, explain_import_error
@@ -18,6 +19,8 @@ LOOPBACK_TIMEOUT_S = 60.0
 # Two processes on one idle machine take 0.3 ms a way.
 ROUND_TRIP_WANTED_S = 0.010
 _FALLBACK_DOMAIN = 101
+# The middleware of the wheels.
+_RMW = "rmw_fastrtps_cpp"
 
 _LOAD = """
 import sys
@@ -125,14 +128,40 @@ def check_rclpy(probe: Callable[[], ProbeResult] = probe_rclpy) -> list[Finding]
     return [fail("rclpy", f"{explained.what[0].upper()}{explained.what[1:]}.", explained.mend, *commands)]
 
 
+def require_rmw(
+    environment: Mapping[str, str], probe: Callable[[Mapping[str, str]], ProbeResult] = probe_rclpy
+) -> None:
+    """Refuse an RMW_IMPLEMENTATION that is not installed: importing rclpy would end this very process.
+
+    Args:
+        environment: the process environment.
+        probe: loads rclpy in a process of its own; asked only where the variable names another one than
+            the wheels bring.
+
+    Raises:
+        ConfigError: rclpy does not load with it.
+    """
+    wanted = environment.get("RMW_IMPLEMENTATION", "")
+    if wanted in ("", _RMW):
+        return
+    result = probe(environment)
+    if result.report is None:
+        raise ConfigError(
+            f"RMW_IMPLEMENTATION is {wanted!r}, which is not installed ({result.reason})",
+            where="environment",
+            expected=f"{_RMW}, or another ROS middleware of this installation",
+            mend="unset RMW_IMPLEMENTATION, or install that middleware",
+        )
+
+
 def _died(result: ProbeResult) -> Finding:
     wanted = result.environment.get("RMW_IMPLEMENTATION", "")
-    if wanted and wanted != "rmw_fastrtps_cpp":
+    if wanted and wanted != _RMW:
         return fail(
             "rclpy",
             f"It ends at once, because RMW_IMPLEMENTATION asks for {wanted!r}, which is not installed"
             f" ({result.reason}).",
-            "unset RMW_IMPLEMENTATION; the wheels bring rmw_fastrtps_cpp",
+            f"unset RMW_IMPLEMENTATION; the wheels bring {_RMW}",
             "unset RMW_IMPLEMENTATION",
         )
     return fail("rclpy", f"Loading it ended the process: {result.reason}.", "run `make setup`", "make setup")

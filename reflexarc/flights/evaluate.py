@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -85,6 +86,9 @@ def evaluate(controller: str, config: VehicleEval, output: Output) -> int:
     Raises:
         ConfigError: an unknown way, a course that cannot be flown, or a system that does not fit together.
     """
+    from reflexarc.checks.ros import require_rmw
+
+    require_rmw(os.environ)
     from reflexarc.flights.pilot import fly_vehicle
 
     ways = WAYS[controller]

@@ -8,7 +8,7 @@ from gate_cards import arm_card, drone_card, joint_spec
 
 from hardware.command import CommandKind, SafeAction
 from hardware.errors import ConfigError, ConfigErrors
-from hardware.robot import Box, CommandSpec, Delay, LatencyCard, Limit, Observation, TermSpec
+from hardware.robot import Box, CameraSpec, CommandSpec, Delay, LatencyCard, Limit, Observation, TermSpec
 
 
 def text_of(make, *args, **kwargs):
@@ -61,6 +61,63 @@ def test_limits_are_positive(name, value):
 def test_times_are_positive(name):
     assert text_of(joint_spec, **{name: 0.0}) == (
         f"commands: {name} 0.0 is not positive. Expected a positive number. To mend: correct {name}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: joint_spec(rate_hz=1e308),
+            "commands: rate_hz 1e+308 is too large. Expected a positive number",
+        ),
+        (
+            lambda: joint_spec(timeout_s=1e308),
+            "timeout_s 1e+308 is too large. Expected a positive number of at",
+        ),
+        (lambda: joint_spec(authority_ramp_s=1e9), "authority_ramp_s 1e+09 is too large"),
+        (lambda: TermSpec(("a",), "m", rate_hz=0.0), "observations: rate_hz 0.0 is not positive"),
+        (lambda: TermSpec(("a",), "m", rate_hz=-5.0), "observations: rate_hz -5.0 is not positive"),
+        (lambda: TermSpec(("a",), "m", rate_hz=1e308), "observations: rate_hz 1e+308 is too large"),
+        (lambda: CameraSpec(640, 0, 30.0, "c"), "cameras: height 0 is not positive"),
+        (lambda: CameraSpec(640, 480, 0.0, "c"), "cameras: rate_hz 0.0 is not positive"),
+        (lambda: CameraSpec(640, 480, 30.0, "c", fovy_deg=180.0), "fovy_deg 180 is too large"),
+        (lambda: CameraSpec(10**9, 480, 30.0, "c"), "width 1e+09 is too large"),
+        (
+            lambda: LatencyCard(Delay(), Delay(), actuator_lag_s=-1.0),
+            "latency: actuator_lag_s -1.0 is negative",
+        ),
+        (
+            lambda: Delay(mean_s=1e308),
+            "latency: mean_s 1e+308 is out of range. Expected zero or at most 3600",
+        ),
+        (lambda: dataclasses.replace(drone_card(), frozen_after_s=-1.0), "frozen_after_s -1.0 is negative"),
+    ],
+)
+def test_numbers_beyond_all_reason_are_refused(make, text):
+    told = text_of(make)
+    assert text in told
+    assert "To mend: correct " in told
+
+
+@pytest.mark.parametrize("topic", ["my odom", "odom!", "2odom", "a//b", "odom/", "a/2b", "odöm", "a-b"])
+def test_a_topic_is_a_ros_name(topic):
+    assert text_of(TermSpec, ("a",), "m", topic=topic) == (
+        f"topic: the topic {topic!r} is not a ROS name. Expected letters, digits and underscores, in parts "
+        "that begin with no digit and are joined by /, such as odom or imu/data. To mend: rename it."
+    )
+
+
+@pytest.mark.parametrize("topic", ["", "odom", "imu/data", "_a/b_2", "/odom"])
+def test_a_topic_that_is_one_is_taken(topic):
+    assert TermSpec(("a",), "m", topic=topic).topic == topic
+
+
+@pytest.mark.parametrize("name", ["wrist camera", "front/left", "3d"])
+def test_a_camera_is_named_as_its_topics_are(name):
+    cameras = {name: CameraSpec(640, 480, 30.0, "c")}
+    assert text_of(dataclasses.replace, arm_card(), cameras=cameras).startswith(
+        f"cameras: the camera {name!r}"
     )
 
 

@@ -106,6 +106,47 @@ def test_rclpy_that_cannot_load_is_bad_input(run_cli):
     assert f"env -u {GUARD} -u LD_LIBRARY_PATH reflexarc" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("up", "quadrotor"), ("vehicle", "arm"), ("demo", "--headless")])
+def test_a_middleware_that_is_not_there_is_bad_input(run_cli, words):
+    done = run_cli(*words, env={"RMW_IMPLEMENTATION": "rmw_nope_cpp"})
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: RMW_IMPLEMENTATION is 'rmw_nope_cpp', which is not installed")
+    assert "expected  rmw_fastrtps_cpp, or another ROS middleware" in done.stderr
+    assert "to mend   unset RMW_IMPLEMENTATION, or install that middleware" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("up", "quadrotor"), ("vehicle", "arm")])
+@pytest.mark.parametrize("domain_id", ["500", "-1", "1.5"])
+def test_a_domain_that_is_none_is_bad_input(run_cli, words, domain_id):
+    done = run_cli(*words, env={"ROS_DOMAIN_ID": domain_id})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: ROS_DOMAIN_ID is {domain_id!r}; a domain is a whole number from 0")
+    assert "to mend   set ROS_DOMAIN_ID to a number from 0 to 101, or unset it" in done.stderr
+
+
+def test_a_card_with_numbers_and_names_that_cannot_be_is_bad_input(capsys, robots, edit):
+    card = robots / "quadrotor_twin.yaml"
+
+    def spoil(data):
+        data["observations"]["position"]["topic"] = "my odom"
+        data["observations"]["orientation"]["rate_hz"] = 0
+        data["commands"]["motors"]["rate_hz"] = 1e308
+
+    edit(card, spoil)
+    assert cli.main(["up", "quadrotor", f"robot:={card}"]) == 2
+    text = " ".join(capsys.readouterr().err.split())
+    for told in (
+        "the topic 'my odom' is not a ROS name",
+        "quadrotor_twin.yaml: observations.position (topic)",
+        "rate_hz 0.0 is not positive",
+        "quadrotor_twin.yaml: observations.orientation (observations)",
+        "rate_hz 1e+308 is too large",
+        "quadrotor_twin.yaml: commands.motors (commands)",
+    ):
+        assert told in text
+
+
 def test_busy_ports_are_bad_input(capsys, monkeypatch, hold, domain):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     for number in range(25):

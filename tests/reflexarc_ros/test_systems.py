@@ -5,11 +5,14 @@ import fcntl
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from reflexarc_ros.bringup import SYSTEMS, nodes, parse_arguments
 from reflexarc_ros.runner import SystemRunner
 
+import hardware.cards
 from hardware import ConfigError
 from reflexarc.benches.faults import FaultsBench, measure
 
@@ -37,6 +40,13 @@ def wait_for(condition, timeout_s=30.0):
         ("quadrotor", {"policy": "bc/pick_cube"}, "the policy was made for robots of kind 'arm'"),
         ("arm", {"policy": "raptor/published"}, "the policy was made for robots of kind 'quadrotor'"),
         ("quadrotor", {"headless": "false"}, "there is no display for the live viewer"),
+        (
+            "quadrotor",
+            {"namespace": "my drone"},
+            "the namespace 'my drone'. Expected letters, digits and",
+        ),
+        ("quadrotor", {"namespace": "drone/2nd"}, "the namespace 'drone/2nd'. Expected letters"),
+        ("arm", {"namespace": "a//b"}, "argument 'namespace': the namespace 'a//b'. Expected letters"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_starts(monkeypatch, system, arguments, text):
@@ -46,6 +56,21 @@ def test_bad_arguments_are_refused_before_anything_starts(monkeypatch, system, a
         nodes(system, arguments)
     assert text in str(raised.value)
     assert "To mend" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["drone_1", "/fleet/drone_1", "fleet/drone_1/"])
+def test_a_namespace_that_ros_takes_is_taken(name):
+    assert {spec.namespace for spec in nodes("quadrotor", {"namespace": name})} == {"/" + name.strip("/")}
+
+
+def test_a_robot_whose_name_is_no_namespace_needs_one(tmp_path):
+    card = yaml.safe_load((Path(hardware.cards.__path__[0]) / "quadrotor_twin.yaml").read_text())
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(card | {"name": "my drone"}))
+    with pytest.raises(ConfigError) as raised:
+        nodes("quadrotor", {"robot": str(path)})
+    assert "the name 'my drone', which is the namespace too" in str(raised.value)
+    assert nodes("quadrotor", {"robot": str(path), "namespace": "mine"})[0].namespace == "/mine"
 
 
 def test_arguments_are_written_name_equals_value():

@@ -61,6 +61,8 @@ def test_an_unknown_name_lists_the_known_ones():
     ("change", "text"),
     [
         ({"mass_kg": 0.0}, "mass_kg 0.0 is not positive"),
+        ({"mass_kg": -1.2}, "mass_kg -1.2 is not positive"),
+        ({"mass_kg": 1e308}, "cannot fly 1e+308 kg"),
         ({"rising_s": -0.1}, "rising_s -0.1 is not positive"),
         ({"thrust_n": (1.0, 2.0)}, "thrust_n has 2 numbers. Expected 3"),
         ({"inertia_kg_m2": (1.0, 1.0, 3.0)}, "belongs to no rigid body"),

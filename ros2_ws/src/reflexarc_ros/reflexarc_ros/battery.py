@@ -9,8 +9,8 @@ from sensor_msgs.msg import BatteryState
 
 from hardware.drones.vehicle import VehicleStatus
 from hardware.errors import ConfigError
+from hardware.parameters import optional_number
 from hardware.robot import RobotCard
-from reflexarc_ros.card_parameters import optional_number
 from reflexarc_ros.messages import to_time
 
 # A dip of the voltage under load is not yet an empty battery: so long must it be below the limit.

@@ -13,9 +13,9 @@ from rclpy.node import Node
 from hardware.drones.vehicle import ExternalPose, FlightVehicle
 from hardware.errors import ConfigError
 from hardware.frames import rotation_matrix
+from hardware.parameters import choice, number
 from hardware.robot import RobotCard
 from reflexarc_ros import qos
-from reflexarc_ros.card_parameters import choice, number
 from reflexarc_ros.messages import to_ns
 
 MOCAP_ODOMETRY, MOCAP_POSE = "mocap/odom", "mocap/pose"

@@ -27,6 +27,7 @@ from nav_msgs.msg import Odometry
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
 from hardware.frames import rotation_matrix
+from hardware.parameters import whole
 from reflexarc_ros import qos
 from reflexarc_ros.external_pose import MOCAP_ODOMETRY
 from reflexarc_ros.messages import odometry_layout
@@ -91,7 +92,7 @@ class PeerNode(ReflexarcNode):
                 words += [option, self.setting(setting)]
         self._closing.clear()
         self._ready.clear()
-        self._listen(int(card.parameters.get("mocap_port", DEFAULT_MOCAP_PORT)))
+        self._listen(whole(card, "mocap_port", DEFAULT_MOCAP_PORT, most=65535))
         self._process = subprocess.Popen(
             [sys.executable, "-m", PEERS[name], *words],
             stdin=subprocess.DEVNULL,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hardware.parameters import choice
 from hardware.robot import RobotCard
-from reflexarc_ros.card_parameters import choice
 
 # Name on the card -> module that is run.
 PEERS = {

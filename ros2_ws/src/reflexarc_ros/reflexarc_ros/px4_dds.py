@@ -22,6 +22,7 @@ from hardware.drones.px4_topics_session import Outgoing, TopicsSession
 from hardware.drones.state import VehicleState
 from hardware.drones.vehicle import ExternalPose, VehicleStatus
 from hardware.errors import ConfigError
+from hardware.parameters import number
 from hardware.robot import RobotCard
 
 _TICK_S = 0.02
@@ -102,12 +103,12 @@ class PX4TopicsVehicle(PilotedVehicle):
         self._session = TopicsSession(
             follow=FOLLOW[follow],
             timeouts_s={spec.kind: spec.robot_timeout_s for spec in card.commands.values()},
-            hover_thrust=float(p.get("hover_thrust", 0.5)),
+            hover_thrust=number(card, "hover_thrust", 0.5, most=1.0),
             is_linear=bool(p.get("thrust_is_linear", False)),
             feeds_acceleration=bool(p.get("feeds_acceleration", True)),
         )
         self._namespace = str(p.get("topic_namespace", "")).rstrip("/")
-        self._connect_s = float(p.get("connect_timeout_s", 3.0))
+        self._connect_s = number(card, "connect_timeout_s", 3.0)
         self._given_node, self._node = node, None
         self._executor: Any = None
         self._publishers: dict[str, Any] = {}

@@ -14,6 +14,7 @@ import policies
 from hardware.cards import load_robot_card
 from hardware.drivers import TWIN
 from hardware.errors import ConfigError
+from hardware.ranges import is_ros_name
 from hardware.robot import RobotCard
 
 PACKAGE = "reflexarc_ros"
@@ -207,8 +208,20 @@ def find_robot(arguments: Mapping[str, str], *, twin_card: str) -> Robot:
     path = twin_card if arguments["robot"] == "twin" else arguments["robot"]
     card = load_robot_card(path)
     shared = {"card": path, "pace": arguments["pace"], "use_sim_time": card.driver == TWIN}
-    namespace = "/" + (arguments["namespace"] or card.name).strip("/")
-    return Robot(card, path, namespace, shared)
+    return Robot(card, path, _namespace(arguments["namespace"], card), shared)
+
+
+def _namespace(given: str, card: RobotCard) -> str:
+    """The namespace that is asked for, or the robot's name; raises ConfigError where ROS takes neither."""
+    name = (given or card.name).strip("/")
+    if not is_ros_name(name):
+        raise ConfigError(
+            f"the namespace {given!r}" if given else f"the name {card.name!r}, which is the namespace too,",
+            where="argument 'namespace'" if given else f"robot card {card.name!r}",
+            expected="letters, digits and underscores, in parts that begin with no digit and are joined by /",
+            mend="choose another one, such as namespace:=drone_1",
+        )
+    return "/" + name
 
 
 def find_policy(name: str) -> Path:

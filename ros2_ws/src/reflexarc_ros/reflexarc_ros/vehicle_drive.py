@@ -24,10 +24,10 @@ from hardware.chunk import ActionChunk
 from hardware.command import Command
 from hardware.drones.vehicle import FlightVehicle, VehicleStatus
 from hardware.errors import Refusal
+from hardware.parameters import number
 from hardware.robot import RobotCard
 from reflexarc_ros import qos
 from reflexarc_ros.battery import BatteryLimits, BatteryWatch, battery_message
-from reflexarc_ros.card_parameters import number
 from reflexarc_ros.external_pose import PoseInput
 from reflexarc_ros.flight_services import FlightServices
 from reflexarc_ros.hardware_drive import HardwareDrive
