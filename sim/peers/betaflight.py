@@ -59,7 +59,7 @@ _RADIO_FROM_S = 1.5
 _SLACK_S = 0.02
 # The firmware answers a state in a millisecond; on its first states, and where it is stopped, it does not.
 _ANSWER_S = 0.3
-_BOOT_S = 15.0
+_BOOT_S = 60.0
 _PR_SET_PDEATHSIG = 1
 # Settings of the simulated flight controller itself: short calibration, no wait for more bytes than come.
 _BENCH = ("set gyro_calib_duration = 50", "set pwr_on_arm_grace = 0", "set serial_update_rate_hz = 500")
@@ -215,7 +215,7 @@ class BetaflightPeer:
         deadline = time.monotonic() + _BOOT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError), contextlib.closing(self._connect()) as probe:
-                probe.settimeout(1.0)
+                probe.settimeout(5.0)
                 probe.sendall(b"$M<\x00\x01\x01")
                 if probe.recv(64).startswith(b"$M>"):
                     return True
@@ -223,7 +223,7 @@ class BetaflightPeer:
         return False
 
     def _connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", wire.PORT_MSP), timeout=2.0)
+        return socket.create_connection(("127.0.0.1", wire.PORT_MSP), timeout=5.0)
 
     # --- flight -------------------------------------------------------------------------------
 
