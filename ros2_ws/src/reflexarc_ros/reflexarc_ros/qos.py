@@ -34,6 +34,8 @@ ESTOP = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 DIAGNOSTICS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+# Frames, as the listeners of tf2 ask for them.
+FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def command(deadline_s: float | None, lifespan_s: float | None) -> QoSProfile:

@@ -17,8 +17,9 @@ from hardware.cards import load_robot_card
 from hardware.command import FloatArray
 from hardware.drivers import TWIN
 from hardware.errors import ConfigError
-from hardware.robot import Observation, with_rate
+from hardware.robot import Observation, RobotCard, with_rate
 from reflexarc_ros import qos
+from reflexarc_ros.body_frame import NOT_INSTALLED, TF_TOPIC, BodyFrame, find_messages, has_body
 from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, SafeStop
 from reflexarc_ros.drive import Drive, make_drive
 from reflexarc_ros.messages import observation_topics, to_time
@@ -92,6 +93,7 @@ class RobotNode(ReflexarcNode):
         super().__init__("robot_node")
         self._drive: Drive | None = None
         self._cameras: Any = None
+        self._frame: BodyFrame | None = None
         self._entities: list[Any] = []
 
     def configure(self) -> None:
@@ -112,11 +114,13 @@ class RobotNode(ReflexarcNode):
             [self.create_publisher(ClockMessage, "/clock", qos.LOCKSTEP)] if card.driver == TWIN else []
         )
         self._clock_message = ClockMessage()
+        self._advertise_frame(card)
         description = self.create_publisher(String, "robot_description", qos.LATCHED)
         description.publish(String(data=drive.description))
         self._entities = [
             *self._outputs,
             *self._clocks,
+            *([] if self._frame is None else [self._frame.publisher]),
             description,
             self.create_subscription(
                 self._codec.message_type,
@@ -184,6 +188,8 @@ class RobotNode(ReflexarcNode):
         """Publish what the robot measured."""
         for topic, publisher in zip(self._topics, self._outputs, strict=True):
             publisher.publish(topic.encode(observation))
+        if self._frame is not None:
+            self._frame.publish(observation)
 
     def publish_clock(self, now_ns: int) -> None:
         """Publish the twin's time."""
@@ -246,6 +252,17 @@ class RobotNode(ReflexarcNode):
     def _watch(self) -> None:
         if self.is_active and self._drive is not None:
             self._drive.watch()
+
+    def _advertise_frame(self, card: RobotCard) -> None:
+        self._frame = None
+        if not has_body(card):
+            return
+        message_type = find_messages()
+        if message_type is None:
+            self.health.note(tf=NOT_INSTALLED)
+        else:
+            self._frame = BodyFrame(self, card, message_type)
+            self.health.note(tf=TF_TOPIC)
 
     def _advertise_cameras(self, robot: Any) -> None:  # noqa: ANN401
         from reflexarc_ros.cameras import CameraPublisher
