@@ -98,7 +98,7 @@ def test_the_robot_tells_of_its_frames_on_diagnostics(start, client):
     assert client.change("robot_node", Transition.TRANSITION_CONFIGURE), node.output
     # This test runs with the wheels, and within a distribution too.
     expected = NOT_INSTALLED if find_messages() is None else body_frame.TF_TOPIC
-    deadline_s = time.monotonic() + 20.0
+    deadline_s = time.monotonic() + 90.0
     while seen.get("tf") != expected and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert seen.get("tf") == expected, seen
