@@ -53,11 +53,12 @@ class Client:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def call(self, kind, name, request, timeout_s=20.0):
+    def call(self, kind, name, request, timeout_s=90.0):
         if name not in self._callers:
             self._callers[name] = ServiceCaller(self.node, kind, name)
         answer = self._callers[name].call(request, spin=time.sleep, timeout_s=timeout_s)
-        assert answer is not None, f"{name} does not answer"
+        there = [found for found, _ in self.node.get_service_names_and_types()]
+        assert answer is not None, f"{name} does not answer; the graph has {there}"
         return answer
 
     def change(self, node, transition_id):
@@ -69,7 +70,7 @@ class Client:
         return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
 
 
-def wait_for(condition, timeout_s=20.0):
+def wait_for(condition, timeout_s=90.0):
     """Whether a condition came true in time."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
