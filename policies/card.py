@@ -14,6 +14,9 @@ from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import UNITS, CommandSpec, RobotCard
 
 POLICY_CARD_SCHEMA = "reflexarc/policy-card/1"
+# The weights in a policy folder.
+WEIGHTS_FILE = "model.safetensors"
+ONNX_FILE = "model.onnx"
 
 # What a reference node provides beside the robot's own terms.
 REFERENCE_TERMS: dict[str, tuple[tuple[str, ...], str, str]] = {

@@ -11,7 +11,7 @@ from reflexarc.output import Output
 
 if TYPE_CHECKING:
     from policies.bc.config import TrainConfig
-    from policies.bc.fit import Evaluation
+    from policies.demonstrations.folder import Evaluation
     from policies.raptor.training.config import RaptorTrainConfig
     from policies.raptor.training.record import Row
     from policies.raptor.training.teachers.config import TeacherConfig
@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, Command] = {
                 "a quick look, not a good policy",
             ),
             Example(
-                "reflexarc train bc --out /tmp/again --demonstrations demos.npz --seed 1",
+                "reflexarc train bc --out /tmp/again --data demos.npz --seed 1",
                 "from demonstrations in a file, another seed",
             ),
         ),

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from policies.bc.data import Normalisation
-from policies.bc.network import BcWeights, Float32Array
+from policies.bc.network import BcWeights
+from policies.demonstrations.layout import Float32Array
+from policies.demonstrations.statistics import Normalisation
 
 
 class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]

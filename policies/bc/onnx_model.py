@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.bc.network import BcWeights, Float32Array
+from policies.bc.network import BcWeights
+from policies.demonstrations.layout import Float32Array
 from policies.runtime.onnx_session import BoundSession, make_session
 
 # Version 18 of the operators is what ONNX Runtime 1.14 and TensorRT 8.6 and newer read.

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from hardware.chunk import ActionChunk
 from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import Observation
-from policies.bc.data import Layout
 from policies.bc.network import Backend, BcWeights, NumpyBackend
-from policies.card import PolicyCard, load_policy_card
+from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
+from policies.demonstrations.layout import Layout
 from policies.policy import ActContext, PolicyError
 
 # The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train bc`.
 PICK_CUBE = Path(__file__).parent / "pick_cube"
-WEIGHTS_FILE = "model.safetensors"
-ONNX_FILE = "model.onnx"
 
 
 class BackendName(enum.StrEnum):

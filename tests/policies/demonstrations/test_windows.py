@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from hardware.errors import ConfigError
-from policies.bc.data import Episode, Layout, fit_normalisation, make_windows
-from policies.bc.network import features
 from policies.card import PolicyTerm
+from policies.demonstrations import (
+    ActionScaling,
+    DemonstrationSet,
+    Episode,
+    Layout,
+    fit_normalisation,
+    make_windows,
+    split_episodes,
+)
+from policies.demonstrations.layout import features
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 LAYOUT = Layout(
@@ -19,6 +27,20 @@ LAYOUT = Layout(
         "cube_orientation": PolicyTerm(("w", "x", "y", "z"), "quaternion", "base_link"),
     }
 )
+
+
+@pytest.fixture
+def episode():
+    random = np.random.default_rng(4)
+    steps = 7
+    quaternions = random.standard_normal((steps, 4))
+    return Episode(
+        {
+            "joint_position": random.uniform(-1.0, 1.0, (steps, 6)),
+            "cube_orientation": quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True),
+        },
+        random.uniform(-1.0, 1.0, (steps, 6)),
+    )
 
 
 def test_every_step_is_paired_with_the_actions_that_follow_it(episode):
@@ -87,3 +109,78 @@ def test_bad_demonstrations_are_refused(episode):
     bare = dataclasses.replace(episode, observations={"joint_position": np.zeros((7, 6))})
     with pytest.raises(ConfigError, match=r"demonstration 1: the terms cube_orientation are missing"):
         make_windows([episode, bare], LAYOUT, horizon=2)
+
+
+def test_a_history_begins_before_the_observation_and_stays_in_its_episode(episode):
+    windows = make_windows([episode, episode], LAYOUT, horizon=4, history=2)
+    steps = len(episode.actions)
+    assert windows.history[steps : steps + 3].tolist() == [
+        [steps, steps],
+        [steps, steps + 1],
+        [steps + 1, steps + 2],
+    ]
+    # The first action is that of the oldest observation; before the beginning the first one is repeated.
+    np.testing.assert_allclose(windows.chunks[steps + 2], episode.actions[1:5], rtol=1e-6)
+    np.testing.assert_allclose(windows.chunks[0], episode.actions[[0, 0, 1, 2]], rtol=1e-6)
+
+
+def test_scaled_to_their_range_actions_lie_between_minus_one_and_one(episode):
+    windows = make_windows([episode], LAYOUT, horizon=3)
+    found = fit_normalisation(
+        windows, LAYOUT, relative_to="", action_names=JOINTS, scaling=ActionScaling.RANGE
+    )
+    scaled = (windows.chunks - found.action_mean) / found.action_scale
+    np.testing.assert_allclose(scaled.min(axis=0), -1.0, atol=1e-5)
+    np.testing.assert_allclose(scaled.max(axis=0), 1.0, atol=1e-5)
+
+
+def test_images_stay_beside_their_observations(episode):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
+    seen = dataclasses.replace(episode, images={"front": images})
+    windows = make_windows([seen, seen], LAYOUT, horizon=2, cameras=("front",))
+    np.testing.assert_array_equal(windows.images["front"][7 + 3], images[3])
+    with pytest.raises(ConfigError, match="demonstration 1: the images front are missing.*Expected front"):
+        make_windows([seen, episode], LAYOUT, horizon=2, cameras=("front",))
+
+
+def test_numbers_that_are_not_finite_are_refused(episode):
+    broken = episode.observations["joint_position"].copy()
+    broken[3:5, 2] = np.nan
+    with pytest.raises(ConfigError, match=r"joint_position is not finite in 2 step\(s\), first in step 3"):
+        dataclasses.replace(episode, observations={"joint_position": broken})
+    with pytest.raises(ConfigError, match="the action is not finite in 7"):
+        dataclasses.replace(episode, actions=np.full_like(episode.actions, np.inf))
+
+
+def test_an_episode_of_length_zero_is_refused():
+    with pytest.raises(ConfigError, match="0 actions.*Expected at least one step"):
+        Episode({"joint_position": np.zeros((0, 6))}, np.zeros((0, 6)))
+
+
+def test_whole_episodes_are_held_out_and_too_few_refused(episode):
+    others = [dataclasses.replace(episode, actions=episode.actions + i) for i in range(10)]
+    learned, held_out = split_episodes(others, share=0.2, seed=3, where="here")
+    assert (len(learned), len(held_out)) == (8, 2)
+    assert {id(e) for e in learned + held_out} == {id(e) for e in others}
+    with pytest.raises(ConfigError, match=r"here: 1 demonstration\(s\).*at least two"):
+        split_episodes([episode], share=0.2, seed=3, where="here")
+
+
+def test_the_hash_is_of_everything_that_is_learned_from(episode):
+    def sha256(*episodes):
+        return DemonstrationSet(episodes, JOINTS, 40_000_000, "here").sha256
+
+    same = dataclasses.replace(episode, actions=episode.actions.copy())
+    assert sha256(episode, episode) == sha256(same, episode)
+    other = episode.actions.copy()
+    other[2, 1] += 1e-9
+    image = np.zeros((7, 4, 4, 3), np.uint8)
+    hashes = {
+        sha256(episode, episode),
+        sha256(episode),
+        sha256(episode, dataclasses.replace(episode, actions=other)),
+        sha256(dataclasses.replace(episode, images={"front": image})),
+        sha256(dataclasses.replace(episode, images={"front": image + 1})),
+    }
+    assert len(hashes) == 5
