@@ -17,7 +17,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 ROS_PACKAGE := ros2_ws/src/reflexarc_ros
 STAMP := .venv/setup-stamp
 RUN := .venv/bin
-COVERED := hardware policies sim
+COVERED := hardware policies recording sim
 COVERAGE_MIN := 85
 
 # Any Python from 3.8 on that really runs can start the setup: a name on PATH is no proof under pyenv.
