@@ -156,7 +156,7 @@ def write_folder(
     (folder / "card.yaml").write_text(schema.dump(card), encoding="utf-8")
     (folder / CONTROLLER_FILE).write_text(schema.dump(controller), encoding="utf-8")
     (folder / "training.yaml").write_text(schema.dump(record), encoding="utf-8")
-    _write_curve(trained, folder)
+    write_curve(folder, trained.history, trained.best, loss=trained.loss)
 
 
 def _card(
@@ -194,8 +194,16 @@ def _card(
     )
 
 
-def _write_curve(trained: Trained, folder: Path) -> None:
-    rows = [dataclasses.asdict(evaluation) for evaluation in trained.history]
+def write_curve(folder: Path, history: Sequence[Evaluation], best: Evaluation, *, loss: str) -> None:
+    """Write the learning curve, as a table and as a picture.
+
+    Args:
+        folder: where the files go.
+        history: all evaluations, in order.
+        best: the one that the weights were chosen by.
+        loss: what the loss is, for the axis.
+    """
+    rows = [dataclasses.asdict(evaluation) for evaluation in history]
     with (folder / f"{CURVE_FILE}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -203,16 +211,16 @@ def _write_curve(trained: Trained, folder: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
-    loss = figure.add_subplot()
+    losses = figure.add_subplot()
     steps = [row["step"] for row in rows]
-    loss.plot(steps, [row["training_loss"] for row in rows], color="#0072b2", label="training loss")
-    loss.plot(steps, [row["validation_loss"] for row in rows], color="#d55e00", label="validation loss")
-    loss.set_xlabel("gradient step")
-    loss.set_ylabel(trained.loss)
-    loss.set_ylim(bottom=0.0)
-    handles, labels = loss.get_legend_handles_labels()
+    losses.plot(steps, [row["training_loss"] for row in rows], color="#0072b2", label="training loss")
+    losses.plot(steps, [row["validation_loss"] for row in rows], color="#d55e00", label="validation loss")
+    losses.set_xlabel("gradient step")
+    losses.set_ylabel(loss)
+    losses.set_ylim(bottom=0.0)
+    handles, labels = losses.get_legend_handles_labels()
     if rows[0]["rollouts"]:
-        rate = loss.twinx()
+        rate = losses.twinx()
         rate.plot(
             steps, [row["successes"] / row["rollouts"] for row in rows], color="#009e73", label="success rate"
         )
@@ -220,7 +228,7 @@ def _write_curve(trained: Trained, folder: Path) -> None:
         rate.set_ylim(0.0, 1.02)
         more = rate.get_legend_handles_labels()
         handles, labels = handles + more[0], labels + more[1]
-    loss.axvline(trained.best.step, color="0.6", linewidth=0.8, linestyle=":")
-    loss.legend(handles, labels, loc="center right", frameon=False)
+    losses.axvline(best.step, color="0.6", linewidth=0.8, linestyle=":")
+    losses.legend(handles, labels, loc="center right", frameon=False)
     # No creation date or version inside, so that the same training gives the same file.
     figure.savefig(folder / f"{CURVE_FILE}.png", dpi=110, metadata={"Software": None})
