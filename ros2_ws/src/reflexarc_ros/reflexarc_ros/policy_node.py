@@ -16,6 +16,7 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
+from policies.runtime.inference import Immediate, InferenceThread
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.chunks import ChunkCodec, ReferenceCodec, reference_terms
@@ -28,6 +29,9 @@ from reflexarc_ros.wire import Layout
 _WATCH_NS = 100_000_000
 # Stamps that go back by more than this are a robot that was started anew.
 _BACK_NS = 500_000_000
+# A chunked policy that takes a larger share of a control step than this thinks in a thread of its own.
+_SHARE_OF_STEP = 0.5
+AUTO, STEP, THREAD = "auto", "step", "thread"
 
 
 class PolicyNode(ReflexarcNode):
@@ -49,6 +53,13 @@ class PolicyNode(ReflexarcNode):
             maximum=2000.0,
         ),
         Setting("seed", 0, "Seed of the policy's randomness."),
+        Setting(
+            "inference",
+            AUTO,
+            "Where the policy thinks: step, within the control step; thread, in a thread of its own, on the"
+            " latest observation; auto: what a warm-up finds. In lockstep always within the step.",
+            choices=(AUTO, STEP, THREAD),
+        ),
         Setting(
             "airframe",
             "",
@@ -82,6 +93,7 @@ class PolicyNode(ReflexarcNode):
         )
         binding = controller.binding
         self._controller = controller
+        self._warm_up(controller)
         self._assembler = Assembler(card, binding.term_order, exact=self.is_lockstep)
         self._codec = ChunkCodec(binding.interface.kind, binding.interface.names)
         sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
@@ -132,6 +144,7 @@ class PolicyNode(ReflexarcNode):
         self._last_steady_ns = time.monotonic_ns()
         self._steps = self._refused = 0
         self._slowest_ns = 0
+        self._oldest_s, self._refusal = 0.0, ""
         self._refused_last = False
         if not self.is_lockstep:
             self._loop = self.loop(_WATCH_NS, self._on_watch, name="policy-watch")
@@ -150,7 +163,22 @@ class PolicyNode(ReflexarcNode):
         for entity in self._entities:
             destroy(self, entity)
         self._entities = []
+        if self._controller is not None:
+            self._controller.close()
         self._controller = None
+
+    def _warm_up(self, controller: Controller) -> None:
+        """Let the policy answer a few times, and choose by its speed where it is to think."""
+        took_s, period_s = controller.warm_up(), 1.0 / controller.card.rate_hz
+        is_slow = controller.card.action.horizon > 1 and took_s > _SHARE_OF_STEP * period_s
+        wanted = self.setting("inference")
+        threaded = not self.is_lockstep and (wanted == THREAD or (wanted == AUTO and is_slow))
+        controller.use(InferenceThread if threaded else Immediate)
+        self.health.note(inference=controller.inference, warm_up_ms=f"{took_s * 1e3:.2f}")
+        self.get_logger().info(
+            f"an answer of the policy takes {took_s * 1e3:.2f} ms; it thinks "
+            + ("in a thread of its own" if threaded else "within the control step")
+        )
 
     def _warn_of_airframe(self, controller: Controller, card: RobotCard) -> None:
         """Say in numbers where the vehicle is unlike those that the policy was trained on."""
@@ -242,6 +270,8 @@ class PolicyNode(ReflexarcNode):
         self._steps += 1
         self._refused_last = False
         self._slowest_ns = max(self._slowest_ns, time.monotonic_ns() - observation.received_steady_ns)
+        self._oldest_s = max(self._oldest_s, controller.report.age_s)
+        self._refusal = controller.report.refusal
         if self._reports_layers:
             self._report(chunk)
 
@@ -270,11 +300,19 @@ class PolicyNode(ReflexarcNode):
         """Silence of the robot is reported here; that it ends in the safe action is the gate's task."""
         silent_s = (deadline_ns - self._last_steady_ns) * 1e-9
         self.health.note(
-            steps=self._steps, refused=self._refused, slowest_ms=f"{self._slowest_ns * 1e-6:.2f}"
+            steps=self._steps,
+            refused=self._refused,
+            slowest_ms=f"{self._slowest_ns * 1e-6:.2f}",
+            observation_age_ms=f"{self._oldest_s * 1e3:.1f}",
         )
+        self._oldest_s = 0.0
         if silent_s > 0.2:
             missing = f" (no {self._assembler.missing})" if self._assembler.missing else ""
             self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s{missing}")
+        elif self._refusal and not self._refused_last:
+            self.health.report(
+                DiagnosticStatus.WARN, f"no new chunk ({self._refusal}); the last one is carried out"
+            )
         elif self._steps and not self._refused_last:
             self.health.report(DiagnosticStatus.OK, "active")
 
