@@ -124,6 +124,14 @@ def _frames(config: ActTrainConfig, found: DemonstrationSet) -> Iterator[Frames]
     for number, episode in enumerate(found.episodes):
         stamps_ns = np.arange(len(episode.actions), dtype=np.int64) * found.period_ns
         terms = config.observation or tuple(episode.observations)
+        absent = [name for name in terms if name not in episode.observations]
+        if absent:
+            raise ConfigError(
+                f"the terms {', '.join(absent)} are missing",
+                where=f"{found.source}: demonstration {number}",
+                expected=", ".join(terms),
+                mend="record the terms or leave them out of the policy's observation",
+            )
         yield Frames(
             stamps_ns=stamps_ns,
             terms={name: episode.observations[name] for name in terms},

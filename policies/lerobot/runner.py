@@ -17,6 +17,7 @@ _LOSS = re.compile(r"\bsmpl:\S+.*?\bloss:([\d.]+(?:e[+-]?\d+)?|nan|inf)")
 _EVALUATION = re.compile(r"step \d+: eval_loss=([\d.]+|nan|inf)")
 _FRAMES = re.compile(r"dataset\.num_frames=(\d+)")
 _PARAMETERS = re.compile(r"num_learnable_params=(\d+)")
+_MODULE = "lerobot.scripts.lerobot_train"
 _LAST_LINES = 12
 _PATIENCE_S = 20.0
 
@@ -56,7 +57,7 @@ def run_training(
     last: deque[str] = deque(maxlen=_LAST_LINES)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "SVT_LOG": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "lerobot.scripts.lerobot_train", *words],
+        [sys.executable, "-m", _MODULE, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
