@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from hardware import schema
 from hardware.errors import ConfigError
+from hardware.robot import RobotCard
 from recording import scan
 from recording.metadata import EpisodeMetadata, read_metadata
 from recording.writer import PART_SUFFIX, TopicSpec
+
+# The attachment that holds the robot's card.
+ROBOT_CARD = "robot_card.yaml"
 
 
 class Message(NamedTuple):
@@ -141,15 +146,29 @@ class Episode:
         return {a.name: a.data for a in opened if not isinstance(a, scan.Damage)}
 
     @functools.cached_property
+    def robot_card(self) -> RobotCard | None:
+        """The robot's card as it was when the episode was recorded; None where the file has none.
+
+        Raises:
+            ConfigError: the card in the file has faults (all are listed).
+        """
+        import yaml
+
+        text = self.attachments.get(ROBOT_CARD)
+        if text is None:
+            return None
+        return schema.parse(RobotCard, yaml.safe_load(text), where=f"{self.path}: {ROBOT_CARD}")
+
+    @functools.cached_property
     def topics(self) -> Mapping[str, Topic]:
         """The topics by absolute name, those without a message included."""
         found = {}
         for key, channel in self._contents.channels.items():
-            schema = self._contents.schemas.get(channel.schema_id)
+            definition = self._contents.schemas.get(channel.schema_id)
             spec = TopicSpec(
                 channel.topic,
-                schema.name if schema is not None else "",
-                schema.data.decode() if schema is not None else "",
+                definition.name if definition is not None else "",
+                definition.data.decode() if definition is not None else "",
             )
             found[channel.topic] = Topic(spec, self._contents.counts.get(key, 0))
         return dict(sorted(found.items()))
@@ -252,9 +271,9 @@ class Episode:
         from mcap_ros2.decoder import DecoderFactory
 
         channel = self._contents.channels[self._names[name]]
-        schema = self._contents.schemas.get(channel.schema_id)
+        definition = self._contents.schemas.get(channel.schema_id)
         try:
-            decode = DecoderFactory().decoder_for(channel.message_encoding, schema)
+            decode = DecoderFactory().decoder_for(channel.message_encoding, definition)
         except Exception as error:
             raise self._undecodable(name, str(error)) from error
         if decode is None:
