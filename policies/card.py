@@ -104,6 +104,8 @@ class PolicyCard:
     max_loop_age_s: float
     # How long its last chunk may be used without a fresh observation, in seconds.
     max_open_loop_s: float
+    # Observations that it wants to see, `action.step_s` apart, the newest included.
+    history: int = 1
     # One sentence for people.
     description: str = ""
     # SHA-256 of every weights file in the folder, by file name.
@@ -117,7 +119,7 @@ class PolicyCard:
         """Check what single fields cannot.
 
         Raises:
-            ConfigError: another schema.
+            ConfigError: another schema, or no observations.
         """
         if self.schema != POLICY_CARD_SCHEMA:
             raise ConfigError(
@@ -125,6 +127,13 @@ class PolicyCard:
                 where="schema",
                 expected=repr(POLICY_CARD_SCHEMA),
                 mend="use a policy card of this version",
+            )
+        if self.history < 1:
+            raise ConfigError(
+                f"history is {self.history}",
+                where="history",
+                expected="at least 1: the newest observation",
+                mend="correct the number of observations",
             )
 
 

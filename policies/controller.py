@@ -10,57 +10,47 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hardware import schema
-from hardware.chunk import ActionChunk, Interpolation, Schedule
+from hardware.chunk import ActionChunk, Schedule
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from policies.card import Binding, PolicyCard, bind
+from policies.controller_config import (
+    CONTROLLER_FILE,
+    CONTROLLER_SCHEMA,
+    ControllerConfig,
+    ScheduleConfig,
+    base_card,
+    close_policy,
+    controller_file,
+    find_base,
+    load_config,
+)
+from policies.history import History
 from policies.layers import LayerReport, Residual, Steering
 from policies.policy import ActContext, Policy, PolicyError
 from policies.registry import load_policy
 from policies.runtime.inference import Answer, Immediate, MakeInference, Poll, Request
 from policies.runtime.journal import Journal, JournalStep
 
-CONTROLLER_SCHEMA = "reflexarc/controller/1"
-# In a policy folder: how its chunks are to be carried out.
-CONTROLLER_FILE = "controller.yaml"
+__all__ = [
+    "CONTROLLER_FILE",
+    "CONTROLLER_SCHEMA",
+    "Controller",
+    "ControllerConfig",
+    "ScheduleConfig",
+    "base_card",
+    "load_controller",
+]
+
 # So many of the last delays are remembered; the longest of them is what the next one is expected to be.
 _DELAYS = 8
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How chunks become the action of the moment."""
-
-    # Cross-fade from an old chunk to a new one, seconds.
-    blend_s: float = 0.0
-    # What to give between two steps.
-    interpolation: Interpolation = Interpolation.HOLD
-    # Whether the policy is told the steps that will be carried out while it thinks, so that a policy
-    # that can (diffusion: by in-painting) goes on from them.
-    inpaint: bool = True
-
-
-@dataclass(frozen=True)
-class ControllerConfig:
-    """The YAML file of a controller."""
-
-    # The version of this format.
-    schema: str
-    # The base policy's folder, relative to the file.
-    base: str
-    # Settings of the base policy's loader (back end, clipping).
-    options: Mapping[str, Any] = field(default_factory=dict)
-    # The schedule.
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
 class Controller:
@@ -111,6 +101,7 @@ class Controller:
         self._report = LayerReport({}, {})
         self._rng = np.random.default_rng(0)
         self._step_ns = round(base.card.action.step_s * 1e9)
+        self._history = History(base.card.history, self._step_ns)
         self._inference = inference(self._infer)
         # How late the last chunks were, from capture to the control step that got them.
         self._delays_ns: deque[int] = deque(maxlen=_DELAYS)
@@ -172,9 +163,7 @@ class Controller:
     def close(self) -> None:
         """End the inference, and the base where it holds something open (a connection)."""
         self._inference.close()
-        close = getattr(self.base, "close", None)
-        if close is not None:
-            close()
+        close_policy(self.base)
 
     def warm_up(self, *, repeats: int = 3) -> float:
         """Let the base answer observations that are made up, so that the first true one is not its first.
@@ -208,6 +197,7 @@ class Controller:
         """
         self._inference.reset()
         self._schedule.clear()
+        self._history.clear()
         self._delays_ns.clear()
         self._asked, self._refusal = 0, ""
         self._rng = np.random.default_rng(seed)
@@ -252,6 +242,7 @@ class Controller:
             observation = Observation(
                 values, observation.stamp_ns, observation.received_steady_ns, observation.images
             )
+        self._history.add(observation)
         actions: dict[str, FloatArray] = {}
         timing: dict[str, float] = {}
         began = self._clock()
@@ -321,6 +312,7 @@ class Controller:
             now_ns=now_ns,
             committed=committed if self._inpaints else None,
             proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
+            past=self._history.past(),
             rng=self._rng,
         )
         self._asked += 1
@@ -389,41 +381,10 @@ def load_controller(
         ConfigError: the file or the folder has faults.
         ConfigErrors: policy and robot do not fit.
     """
-    path = Path(path)
-    if (path / CONTROLLER_FILE).exists():
-        path = path / CONTROLLER_FILE
+    path = controller_file(path)
     if path.is_dir():
         return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
-    config = _load_config(path)
-    base = load_policy(path.parent / config.base, **{"rate_hz": rate_hz, **config.options})
-    return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
-
-
-def base_folder(path: Path | str) -> Path:
-    """Find the base policy of a controller file, or of a policy folder, which is its own.
-
-    Args:
-        path: a controller file or a policy folder.
-
-    Returns:
-        The base policy's folder.
-
-    Raises:
-        ConfigError: the controller file has faults.
-    """
-    path = Path(path)
-    if (path / CONTROLLER_FILE).exists():
-        path = path / CONTROLLER_FILE
-    return path if path.is_dir() else path.parent / _load_config(path).base
-
-
-def _load_config(path: Path) -> ControllerConfig:
-    config = schema.load(ControllerConfig, path)
-    if config.schema != CONTROLLER_SCHEMA:
-        raise ConfigError(
-            f"schema {config.schema!r}",
-            where=str(path),
-            expected=repr(CONTROLLER_SCHEMA),
-            mend="use a controller file of this version",
-        )
-    return config
+    config = load_config(path)
+    base, options = find_base(config, path.parent)
+    policy = load_policy(base, **{"rate_hz": rate_hz, **options})
+    return Controller(policy, robot, schedule=config.schedule, steady_clock=steady_clock)

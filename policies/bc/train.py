@@ -74,7 +74,7 @@ def _roll_out(config: TrainConfig, layout: Layout) -> RollOut:
         backend = NumpyBackend(module.to_weights())
         return sum(
             successes(
-                lambda asked: [backend.evaluate(layout.vector(seen[-1])) for _, seen in asked],
+                lambda asked: [backend.evaluate(layout.vector(seen[-1])) for seen in asked],
                 [environment],
                 execute=config.execute,
                 seeds=seeds,

@@ -9,9 +9,9 @@ import numpy as np
 
 from policies.demonstrations.layout import Float32Array
 
-# Answers attempts that all ask at the same time: for each what it observed since it asked last, oldest
-# first, the present last. Gives one chunk each, (T, D). An attempt's number is its place.
-Plan = Callable[[Sequence[tuple[int, Sequence[dict[str, Any]]]]], Sequence[Float32Array]]
+# Answers attempts that all ask at the same time: for each what it has observed so far, step by step, the
+# present last. Gives one chunk each, (T, D); its first step is for the present.
+Plan = Callable[[Sequence[Sequence[dict[str, Any]]]], Sequence[Float32Array]]
 
 
 def make_task(task: str, **settings: Any) -> Any:  # noqa: ANN401
@@ -54,10 +54,9 @@ def _side_by_side(plan: Plan, environments: Sequence[Any], execute: int, seeds: 
     results = [False] * len(seeds)
     seen = {i: [environments[i].reset(seed=seed)[0]] for i, seed in enumerate(seeds)}
     while seen:
-        chunks = plan([(i, since) for i, since in seen.items()])
+        chunks = plan(list(seen.values()))
         for i, chunk in zip(list(seen), chunks, strict=True):
             space = environments[i].action_space
-            seen[i] = []
             for action in chunk[:execute]:
                 observation, _, terminated, truncated, info = environments[i].step(
                     np.clip(action.astype(np.float64), space.low, space.high)

@@ -20,7 +20,7 @@ from policies.raptor.contract import ErrorClipping
 from policies.raptor.folder import record_example, sha256, write_folder
 from policies.raptor.network import RaptorWeights
 from policies.raptor.torch_backend import RaptorModule
-from policies.raptor.training.checkpoint import (
+from policies.checkpoint import (
     adam_tensors,
     load_adam,
     load_checkpoint,

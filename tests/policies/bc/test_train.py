@@ -110,7 +110,7 @@ def test_a_roll_out_is_an_honest_attempt_in_the_task(folder):
     layout = Layout(card.observation)
 
     def plan(asked):
-        return [backend.evaluate(layout.vector(seen[-1])) for _, seen in asked]
+        return [backend.evaluate(layout.vector(seen[-1])) for seen in asked]
 
     assert successes(plan, [environment], execute=4, seeds=[1]) == [False]
     environment.close()

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardware.errors import ConfigError
-from policies.raptor.torch_backend import RaptorModule
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -92,12 +91,12 @@ def require_same(
         )
 
 
-def module_tensors(prefix: str, module: RaptorModule) -> dict[str, Tensor]:
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's tensors, named below a prefix."""
     return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
 
 
-def load_module(prefix: str, module: RaptorModule, tensors: dict[str, Tensor]) -> None:
+def load_module(prefix: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put tensors that `module_tensors` named into a module."""
     start = f"{prefix}."
     module.load_state_dict(
