@@ -272,12 +272,11 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
 
 def _airframe_warning(policy: Path, airframe: str) -> str | None:
     """What of the airframe is outside of the policy's training distribution, where that is known."""
-    from policies.card import load_policy_card
-    from policies.controller import base_folder
+    from policies.controller import base_card
     from policies.raptor.distribution import warning
     from sim.quadrotor.airframes import load_airframe
 
-    is_raptor = load_policy_card(base_folder(policy)).method == "raptor"
+    is_raptor = base_card(policy).method == "raptor"
     return warning(load_airframe(airframe)) if is_raptor else None
 
 

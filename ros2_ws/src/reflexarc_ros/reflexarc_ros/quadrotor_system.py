@@ -9,21 +9,24 @@ from typing import Any
 from hardware.command import CommandKind
 from hardware.errors import ConfigError
 from hardware.reference import make_program, make_trajectory
-from policies.card import Binding, bind, load_policy_card
-from policies.controller import base_folder
+from policies.card import Binding, bind
+from policies.controller import base_card
 from reflexarc_ros.system import (
     COMMON,
+    TELEOP,
     Argument,
     NodeSpec,
     Robot,
     System,
     between,
+    find_mapping,
     find_policy,
     find_robot,
     make_specs,
     read_seed,
     refuse_for_hardware,
     split,
+    teleop_parameters,
     to_number,
     twin_parameters,
 )
@@ -58,6 +61,7 @@ _ARGUMENTS = (
     Argument("period", "10.0", "Time for one loop of the figure eight, in seconds."),
     Argument("waypoints", "0,0,1; 1,0,1; 1,1,1; 0,0,1", "x,y,z of each waypoint in metres, in turn."),
     Argument("gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."),
+    *TELEOP,
 )
 _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
 
@@ -85,11 +89,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             "seed": read_seed(arguments),
             "airframe": arguments["airframe"],
         },
-        "reference_node": {
-            **robot.shared,
-            **reference,
-            "begin": "activation" if robot.is_twin else "airborne",
-        },
+        **_leader(arguments, robot, binding.interface_name, reference),
         # Who makes the time does not listen to its own clock.
         "robot_node": {
             **robot.shared,
@@ -102,7 +102,8 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **twin_parameters(arguments),
         },
     }
-    managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
+    leader = "teleop_node" if arguments["teleop"] else "reference_node"
+    managed = ["gate_node", "policy_node", leader, "robot_node"]
     if peer:
         parameters["peer_node"] = {
             "card": robot.card_path,
@@ -115,8 +116,26 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     return make_specs(robot, managed, parameters, arguments, stop_s=stop_s)
 
 
+def _leader(
+    arguments: Mapping[str, str], robot: Robot, interface: str, reference: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Who says where to fly: a program, or an operator in its place."""
+    begin = "activation" if robot.is_twin else "airborne"
+    mapping = find_mapping(arguments, robot, interface)
+    if not mapping:
+        return {"reference_node": {**robot.shared, **reference, "begin": begin}}
+    return {
+        "teleop_node": {
+            **teleop_parameters(arguments, robot, mapping),
+            "interface": interface,
+            "begin": begin,
+            "height_m": reference["height_m"],
+        }
+    }
+
+
 def _bind(policy: Path, robot: Robot) -> Binding:
-    return bind(load_policy_card(base_folder(policy)), robot.card)
+    return bind(base_card(policy), robot.card)
 
 
 def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
@@ -133,7 +152,7 @@ def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
     if not name:
         return find_policy(suited[0]), ""
     policy = find_policy(name)
-    kind = load_policy_card(base_folder(policy)).action.kind
+    kind = base_card(policy).action.kind
     if peer.startswith(_ONBOARD) and kind is CommandKind.MOTOR and kind not in kinds:
         return find_policy(DEFAULT_POLICIES[CommandKind.REFERENCE]), str(policy)
     return policy, ""
