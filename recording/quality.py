@@ -286,10 +286,11 @@ class QualityMonitor:
 
     def _topic_findings(self, name: str, topic: TopicQuality) -> list[str]:
         limit, found = self._thresholds, []
+        if not topic.nominal_hz:
+            # Nobody said what to expect; several may publish it, each by a clock of its own.
+            return found
         if topic.backward:
             found.append(f"{name}: {topic.backward} stamps go back in time")
-        if not topic.nominal_hz:
-            return found
         if topic.rate_hz < limit.min_rate_share * topic.nominal_hz:
             found.append(f"{name}: {topic.rate_hz:.1f} Hz of {topic.nominal_hz:g} Hz")
         if topic.drop_share > limit.max_drop_share:

@@ -372,7 +372,7 @@ class Session:
             self._fail(episode, error)
             return
         self._finished += 1
-        self._refresh(State.IDLE, reason)
+        self._refresh(State.IDLE, reason, quality)
         with self._lock:
             self._open = None
         self._on_finish(path)
@@ -438,14 +438,16 @@ class Session:
                 "free some space, or record into a folder on another disk",
             )
 
-    def _refresh(self, state: State, message: str) -> None:
+    def _refresh(self, state: State, message: str, judged: Mapping[str, Any] | None = None) -> None:
         episode = self._open
         if episode is None:
             with self._lock:
                 self._status = replace(self._status, state=state, message=message)
             return
         writer = episode.writer
-        quality = {} if episode.judge is None else episode.judge.document()
+        quality = judged
+        if quality is None:
+            quality = {} if episode.judge is None else episode.judge.document()
         with self._lock:
             self._status = Status(
                 state,

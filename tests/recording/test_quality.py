@@ -135,7 +135,7 @@ def test_an_episode_without_messages_and_one_too_short_are_told():
 
 def test_a_clock_that_goes_back_is_told():
     some = messages(2.0)
-    later = [(s, d, t, r) for s, d, t, r in messages(2.0) if s is JOINTS]
+    later = [m for m in messages(2.0) if m[0] is JOINTS]
     _, findings = judged(some + later)
     assert "/arm/joint_states: 1 stamps go back in time" in findings
 

@@ -8,6 +8,7 @@ from typing import Any
 from hardware.command import CommandKind
 from policies.card import bind
 from policies.controller import base_card
+from reflexarc_ros.recorder_system import RECORD, with_recorder
 from reflexarc_ros.system import (
     COMMON,
     TELEOP,
@@ -36,6 +37,7 @@ _ARGUMENTS = (
         " teleop is given. With both, the operator takes over while engaged.",
     ),
     *TELEOP,
+    *RECORD,
 )
 _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
 
@@ -69,7 +71,8 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             "interface": interface,
         }
     order = ("gate_node", "policy_node", "teleop_node", "robot_node")
-    return make_specs(robot, [name for name in order if name in parameters], parameters, arguments)
+    managed, parameters = with_recorder(robot, [n for n in order if n in parameters], parameters, arguments)
+    return make_specs(robot, managed, parameters, arguments)
 
 
 def _interface(robot: Robot) -> str:

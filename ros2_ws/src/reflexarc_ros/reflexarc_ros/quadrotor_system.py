@@ -11,6 +11,7 @@ from hardware.errors import ConfigError
 from hardware.reference import make_program, make_trajectory
 from policies.card import Binding, bind
 from policies.controller import base_card
+from reflexarc_ros.recorder_system import RECORD, with_recorder
 from reflexarc_ros.system import (
     COMMON,
     TELEOP,
@@ -62,6 +63,7 @@ _ARGUMENTS = (
     Argument("waypoints", "0,0,1; 1,0,1; 1,1,1; 0,0,1", "x,y,z of each waypoint in metres, in turn."),
     Argument("gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."),
     *TELEOP,
+    *RECORD,
 )
 _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
 
@@ -113,6 +115,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         }
         managed.insert(0, "peer_node")
     stop_s = NodeSpec.stop_s if robot.is_twin else _STOP_S
+    managed, parameters = with_recorder(robot, managed, parameters, arguments)
     return make_specs(robot, managed, parameters, arguments, stop_s=stop_s)
 
 
