@@ -19,7 +19,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROS = Path("ros2_ws/src/reflexarc_ros")
-NODES = ("robot_node", "gate_node", "policy_node", "reference_node", "supervisor_node", "peer_node")
+NODES = (
+    "robot_node",
+    "gate_node",
+    "policy_node",
+    "reference_node",
+    "supervisor_node",
+    "peer_node",
+    "teleop_node",
+    "recorder_node",
+)
 # Architecture, section 3. Rooms of one floor do not import each other.
 FLOORS = {
     "hardware": 1,
