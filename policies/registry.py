@@ -18,6 +18,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "raptor": ("policies.raptor.policy", "RaptorPolicy", "RaptorOptions"),
     "tracking": ("policies.tracking.policy", "TrackingPolicy", "TrackingOptions"),
     "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
+    "diffusion": ("policies.diffusion.policy", "DiffusionPolicy", "DiffusionOptions"),
     "lerobot": ("policies.lerobot.policy", "LeRobotPolicy", "LeRobotOptions"),
     "reference": ("policies.reference.policy", "ReferencePolicy", "ReferenceOptions"),
 }

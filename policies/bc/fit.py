@@ -48,6 +48,7 @@ def fit(
     action_names: Sequence[str],
     roll_out: RollOut | None = None,
     progress: Progress | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Train a network.
 
@@ -61,6 +62,7 @@ def fit(
         action_names: the elements of an action, in the order of the demonstrations.
         roll_out: counts the successes of a module in the task; None: the validation loss decides alone.
         progress: is told every evaluation.
+        tick: is told every gradient step.
 
     Returns:
         The best weights and how they were found.
@@ -101,6 +103,8 @@ def fit(
         optimiser.step()
         average(averaged, module, decay=config.average_decay, step=step)
         recent.append(loss.item())
+        if tick is not None:
+            tick(step)
         if step % config.evaluate_every and step != config.steps:
             continue
         with torch.inference_mode():

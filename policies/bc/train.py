@@ -18,7 +18,12 @@ from policies.demonstrations.rollout import make_task, successes
 from policies.demonstrations.source import get_demonstrations
 
 
-def train(config: TrainConfig, *, progress: Callable[[Evaluation], None] | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    *,
+    progress: Callable[[Evaluation], None] | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Path:
     """Train a policy and write its folder.
 
     The folder gets `card.yaml`, `controller.yaml`, `model.safetensors`, `model.onnx`, `training.yaml`
@@ -28,6 +33,7 @@ def train(config: TrainConfig, *, progress: Callable[[Evaluation], None] | None 
     Args:
         config: every setting.
         progress: is told every evaluation.
+        tick: is told every gradient step.
 
     Returns:
         The policy folder.
@@ -45,6 +51,7 @@ def train(config: TrainConfig, *, progress: Callable[[Evaluation], None] | None 
         action_names=demonstrations.action_names,
         roll_out=_roll_out(config, layout) if config.rollouts else None,
         progress=progress,
+        tick=tick,
     )
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
