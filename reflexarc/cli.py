@@ -83,6 +83,20 @@ VERBS: dict[str, Command | Group] = {
         summary="Measure, beside a reference in the same run, and print ratios.",
         commands="reflexarc.bench:COMMANDS",
     ),
+    "serve": Group(
+        summary="Let a policy think on this computer for a robot on another one.",
+        commands="reflexarc.serve:COMMANDS",
+    ),
+    "results": Command(
+        summary="Print a committed result with the command that measures it again.",
+        config="reflexarc.results:ResultsConfig",
+        run="reflexarc.results:run",
+        examples=(
+            Example("reflexarc results", "list them"),
+            Example("reflexarc results eval_arm --json", "one of them, for machines"),
+        ),
+        details="The files are those of docs/results in the clone.",
+    ),
     "export": Group(
         summary="Write policy folders and schemas from their sources.", commands="reflexarc.export:COMMANDS"
     ),

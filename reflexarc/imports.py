@@ -38,6 +38,7 @@ EXTRAS: dict[str, str] = {
     "onnx": "policies",
     "foundation_policy": "policies",
     "h5py": "policies",
+    "websockets": "remote",
     "onnxruntime": "cpu",
     "tyro": "cli",
     "rich": "cli",

@@ -1,6 +1,7 @@
 """Reads the measured figures out of docs/results, for the tables of the README and of docs/results.
 
-Each file there was written by the command beside it. A file that is not there gives no row.
+Each file there was written by the command beside it in `reflexarc.results`. A file that is not there gives
+no row.
 """
 
 from __future__ import annotations
@@ -10,25 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reflexarc.results import COMMANDS
+
 Row = tuple[str, str, str, str]
-
-# File in docs/results -> the command that writes it, without `--out`.
-COMMANDS: Mapping[str, str] = {
-    "demo.json": "reflexarc demo --headless",
-    "eval_arm.json": "reflexarc eval arm",
-    "eval_arm_latency.json": "reflexarc eval arm --latency card",
-    "eval_quadrotor.json": "reflexarc eval quadrotor",
-    "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",
-    "eval_raptor.json": "reflexarc eval raptor",
-    "loop.json": "reflexarc bench loop",
-    "faults.json": "reflexarc bench faults",
-    "raptor.json": "reflexarc bench raptor",
-    "onboard.json": "reflexarc bench onboard",
-    "quadrotor.json": "reflexarc bench quadrotor",
-    "planning.json": "reflexarc bench planning",
-    "raptor_teachers.json": "reflexarc train raptor-teachers",
-}
-
 
 # What a reader of the README can do without.
 _DETAILS = ("time to success", "commands that the gate", "deadlines missed", "photon to motor in the demo")

@@ -37,7 +37,10 @@ PARTS = "setup-parts"
 STAMP = "setup-stamp"
 # The oldest uv whose `pip sync` knows every option used below.
 UV_OLDEST = (0, 5, 0)
-EXTRAS = ("sim", "recording", "teleop", "policies", "peers", "ros", "drones", "distributed", "cpu", "cli", "dev")
+EXTRAS = (
+    "sim", "recording", "teleop", "policies", "remote", "peers", "ros", "drones", "distributed", "cpu", "cli",
+    "dev",
+)  # fmt: skip
 
 # Variables of the caller's shell that lead another interpreter astray.
 MISLEADING = (
