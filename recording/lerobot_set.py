@@ -27,6 +27,8 @@ EXPORT_SCHEMA = "reflexarc/lerobot-export/1"
 CARD_FILE = "meta/reflexarc/robot.yaml"
 RECORD_FILE = "meta/reflexarc/export.yaml"
 _LOCAL = "local/"
+# The AV1 encoder ends the whole process with a division by zero on smaller images.
+_SMALLEST_VIDEO = 64
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ def write_set(
         (growing / CARD_FILE).write_text(schema.dump(card), encoding="utf-8")
         (growing / RECORD_FILE).write_text(schema.dump(record), encoding="utf-8")
         growing.rename(root)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"the dataset cannot be written ({type(error).__name__}: {str(error)[:300]})",
+            where=str(root),
+            expected="room on the disk, and images that the encoder takes",
+            mend="free some space, or keep images as files with --image-files",
+        ) from error
     finally:
         shutil.rmtree(growing, ignore_errors=True)
     return record
@@ -262,6 +273,8 @@ def _write(
                     card, terms=tuple(frames.terms), cameras=tuple(frames.images), action=frames.action_names
                 )
                 sizes = found
+                if video:
+                    _check_sizes(sizes)
                 dataset = LeRobotDataset.create(
                     repo_id=_LOCAL + name,
                     fps=fps,
@@ -322,6 +335,17 @@ def _check_like_first(
             expected=f"terms {wanted}, actions {', '.join(layout.action)}, images {dict(sizes)}",
             mend="export episodes of one robot and one setting together",
         )
+
+
+def _check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
+    for camera, size in sizes.items():
+        if min(size) < _SMALLEST_VIDEO:
+            raise ConfigError(
+                f"images of {size[1]} x {size[0]} pixels",
+                where=f"camera {camera!r}",
+                expected=f"at least {_SMALLEST_VIDEO} x {_SMALLEST_VIDEO} for a video",
+                mend="keep images as files with --image-files",
+            )
 
 
 def _check_rate(frames: Frames, fps: int) -> None:
