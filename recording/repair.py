@@ -75,6 +75,15 @@ def verify(path: Path) -> Verification:
     return Verification(path, episode.is_complete, episode.message_count, episode.duration_s, tuple(findings))
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a finished episode has stretches that cannot be read, and others that can."""
+    try:
+        episode = Episode.open(path, scan_all=True)
+    except ConfigError:
+        return False
+    return bool(episode.damages) or not episode.is_complete
+
+
 @dataclass(frozen=True)
 class Repaired:
     """What a repair made."""

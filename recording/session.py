@@ -194,6 +194,12 @@ class Session:
         with self._lock:
             return self._status
 
+    @property
+    def durable_messages(self) -> int:
+        """Messages of the open episode that are on the disk, at this very moment; 0 where none is open."""
+        episode = self._open
+        return 0 if episode is None else episode.writer.durable_messages
+
     def start(self) -> int:
         """Begin an episode.
 

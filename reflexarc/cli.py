@@ -97,6 +97,10 @@ VERBS: dict[str, Command | Group] = {
         ),
         details="The files are those of docs/results in the clone.",
     ),
+    "data": Group(
+        summary="List, show, verify, repair, merge and delete recorded episodes.",
+        commands="reflexarc.data:COMMANDS",
+    ),
     "export": Group(
         summary="Write policy folders and schemas from their sources.", commands="reflexarc.export:COMMANDS"
     ),
