@@ -13,7 +13,8 @@ class ImitationConfig:
 
     # The policy folder to write.
     out: str
-    # Demonstrations, an .npz file of `sim.experts`; empty: the task's expert gives them anew.
+    # Demonstrations: a folder of recordings, a LeRobot dataset, or an .npz file of `sim.experts`; empty:
+    # the task's expert gives them anew.
     data: str = ""
     # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
     episodes: int = 600

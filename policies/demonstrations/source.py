@@ -1,4 +1,4 @@
-"""Where demonstrations come from: a file, or the task's expert."""
+"""Where demonstrations come from: recordings, a LeRobot dataset, a file, or the task's expert."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
     """Read or collect what a training config asks for.
 
     Args:
-        config: names a file, or how many episodes the expert gives.
+        config: names a folder or a file, or how many episodes the expert gives.
         robot: the card that they must fit.
 
     Returns:
         The successful episodes.
 
     Raises:
-        ConfigError: the file is not one of demonstrations, or they do not fit the robot or the rate.
+        ConfigError: there are no demonstrations, or they do not fit the robot or the rate.
     """
-    found = load_demonstrations(config.data) if config.data else _collect(config)
+    found = _find(config, robot)
     where = config.data or "demonstrations"
     period_ns = round(config.step_s * 1e9)
     fitting = [sorted(spec.names) for spec in robot.commands.values()]
@@ -63,6 +63,18 @@ def load_demonstrations(path: Path | str) -> DemonstrationSet:
 def command_of(robot: RobotCard, action_names: tuple[str, ...]) -> CommandSpec:
     """Find the robot's command whose elements the demonstrations have."""
     return next(spec for spec in robot.commands.values() if sorted(spec.names) == sorted(action_names))
+
+
+def _find(config: ImitationConfig, robot: RobotCard) -> DemonstrationSet:
+    if not config.data:
+        return _collect(config)
+    if not Path(config.data).is_dir():
+        return load_demonstrations(config.data)
+    from policies.demonstrations.recorded import load_recorded
+
+    # Those learners that see images name their cameras.
+    cameras: tuple[str, ...] = getattr(config, "cameras", ())
+    return load_recorded(config.data, robot, step_s=config.step_s, terms=config.observation, cameras=cameras)
 
 
 def _collect(config: ImitationConfig) -> DemonstrationSet:

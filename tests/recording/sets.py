@@ -60,7 +60,7 @@ def record(
         path,
         topics=(JOINTS, CAMERA, COMMAND),
         config=WriterConfig(compression="none"),
-        attachments={} if card is None else {"robot_card.yaml": yaml.safe_dump(card, sort_keys=False).encode()},
+        attachments=_card_file(card),
         instruction="turn it",
         start_ns=start_ns,
     )
@@ -80,3 +80,7 @@ def record(
         writer.add_event(Event(outcome, start_ns + end_ms * MS))
     writer.finish(end_ns=start_ns + end_ms * MS, reason="stopped")
     return path
+
+
+def _card_file(card):
+    return {} if card is None else {"robot_card.yaml": yaml.safe_dump(card, sort_keys=False).encode()}
