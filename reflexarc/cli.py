@@ -97,6 +97,25 @@ VERBS: dict[str, Command | Group] = {
         ),
         details="The files are those of docs/results in the clone.",
     ),
+    "record": Command(
+        summary="Record episodes of a robot or its twin: bring a system up, or join one that runs.",
+        config="reflexarc.record:RecordConfig",
+        run="reflexarc.record:run",
+        examples=(
+            Example("reflexarc record arm --out recordings", "the arm; keys start, stop and judge episodes"),
+            Example(
+                "reflexarc record arm --episodes 50 --seconds 8 --task PickCube",
+                "fifty episodes of the twin, each from a fresh start, without a person",
+            ),
+            Example("reflexarc record", "join the recorder of `reflexarc up arm record:=recordings`"),
+        ),
+        details=(
+            "Keys: s start, x stop, y success, f failure, r re-record, d discard, n note, i instruction,"
+            " q quit.\n"
+            "An episode is a file, episode_000012.mcap; whatever happens, at most its open chunk is lost.\n"
+            "Exit code 1 when the system or the disk failed; finished episodes are safe then, too."
+        ),
+    ),
     "data": Group(
         summary="List, show, verify, repair, merge and delete recorded episodes.",
         commands="reflexarc.data:COMMANDS",
