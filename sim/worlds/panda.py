@@ -91,9 +91,9 @@ class Drive:
 
 # Stiffness: the one that libfranka's examples set. Damping: a steady ramp is followed 40 ms behind. The
 # controller carries the links' weight by itself.
-_LAG_S = 0.04
+LAG_S = 0.04
 DRIVES = tuple(
-    Drive(stiffness, _LAG_S * stiffness, torque_nm)
+    Drive(stiffness, LAG_S * stiffness, torque_nm)
     for stiffness, torque_nm in (
         (3000.0, 87.0),
         (3000.0, 87.0),

@@ -101,6 +101,23 @@ def rotation_vector(rotation: FloatArray) -> FloatArray:
     return vector
 
 
+def rotation_from_vector(vector: FloatArray) -> FloatArray:
+    """Convert a rotation vector.
+
+    Args:
+        vector: axis times angle, shape (3,), rad.
+
+    Returns:
+        The rotation matrix, shape (3, 3).
+    """
+    angle = float(np.linalg.norm(vector))
+    quaternion, matrix = np.empty(4), np.empty(9)
+    axis = np.array(vector) / angle if angle > 0.0 else np.array([0.0, 0.0, 1.0])
+    mujoco.mju_axisAngle2Quat(quaternion, axis, angle)
+    mujoco.mju_quat2Mat(matrix, quaternion)
+    return matrix.reshape(3, 3)
+
+
 def pointing_down(yaw_rad: float) -> FloatArray:
     """The rotation of a hand that points at the table.
 
