@@ -19,6 +19,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "tracking": ("policies.tracking.policy", "TrackingPolicy", "TrackingOptions"),
     "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
     "diffusion": ("policies.diffusion.policy", "DiffusionPolicy", "DiffusionOptions"),
+    "expert": ("policies.expert.policy", "ExpertPolicy", "ExpertOptions"),
     "lerobot": ("policies.lerobot.policy", "LeRobotPolicy", "LeRobotOptions"),
     "reference": ("policies.reference.policy", "ReferencePolicy", "ReferenceOptions"),
 }

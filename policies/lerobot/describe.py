@@ -92,12 +92,12 @@ def describe(
             unit=command.unit,
             horizon=horizon,
             step_s=1.0 / fps,
-            # A policy that looks back must see every observation; see `LeRobotPolicy`.
-            execute=1 if history > 1 else execute or steps,
+            execute=execute or steps,
         ),
         rate_hz=rate_hz or command.rate_hz,
         max_loop_age_s=max_loop_age_s,
         max_open_loop_s=max_open_loop_s,
+        history=history,
         description=f"LeRobot, policy type {config['type']}.",
         files={
             f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in hashed if (folder / f).exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +35,7 @@ class LeRobotPolicy:
 
     The card's parameters say which of our terms and cameras make each of LeRobot's features
     (`policies.lerobot.contract`); normalisation is done by the processors that LeRobot saved beside the
-    weights. A policy that looks at several past observations gets those that were known one, two, ...
-    steps before the present one, never later ones; before there are as many, the oldest stands in, as in
-    LeRobot. It sees only what it is asked about, so the card of such a policy has `execute: 1`; it then
-    keeps to a chunk for as many steps as its own configuration says.
+    weights.
 
     Args:
         card: our card.
@@ -56,12 +52,9 @@ class LeRobotPolicy:
         self._parameters = parameters_of(card)
         self._loaded = loaded
         self._step_ns = round(card.action.step_s * 1e9)
-        self._history_steps = int(getattr(loaded.policy.config, "n_obs_steps", 1) or 1)
-        self._chunk: ActionChunk | None = None
-        self._seen: deque[Observation] = deque()
         _check(card, self._parameters.features, loaded.policy.config)
-        self._keep_ns = self._kept_steps() * self._step_ns
-        chunk = self._predict([_blank(card, loaded.policy.config, self._parameters.features)], seed=0)
+        blank = _blank(card, loaded.policy.config, self._parameters.features)
+        chunk = self._predict([blank] * card.history, seed=0)
         if chunk.shape != (card.action.horizon, len(card.action.names)):
             raise ConfigError(
                 f"the network predicts {chunk.shape[0]} steps of {chunk.shape[1]} numbers",
@@ -122,7 +115,7 @@ class LeRobotPolicy:
             )
 
     def reset(self, seed: int | None = None) -> None:
-        """Forget what was seen; randomness comes with every call.
+        """Begin anew; what was seen before and randomness come with every call.
 
         Args:
             seed: not used.
@@ -130,63 +123,34 @@ class LeRobotPolicy:
         self._loaded.policy.reset()
         self._loaded.preprocessor.reset()
         self._loaded.postprocessor.reset()
-        self._seen.clear()
-        self._chunk = None
 
     def act(self, observation: Observation, *, context: ActContext) -> ActionChunk:
         """Answer an observation with a chunk.
 
         Args:
             observation: the terms of the card and the images of its cameras.
-            context: the source of randomness; a policy that samples is seeded from it in every call.
+            context: earlier observations, and the source of randomness: a policy that samples is seeded from
+                it in every call.
 
         Returns:
-            A chunk that starts at the observation's capture stamp; of a policy with a history, the chunk
-            that it still keeps to.
+            A chunk that starts at the observation's capture stamp.
 
         Raises:
             PolicyError: a term or an image is missing or of another size, or a number is not finite.
         """
-        self._check_observation(observation)
-        stamp_ns = observation.stamp_ns
-        if self._seen and stamp_ns <= self._seen[-1].stamp_ns:
-            # The clock was set back, or the same moment is asked about again.
-            self._seen = deque(seen for seen in self._seen if seen.stamp_ns < stamp_ns)
-            self._chunk = None
-        self._seen.append(observation)
-        while len(self._seen) > 1 and self._seen[1].stamp_ns <= stamp_ns - self._reach_ns:
-            self._seen.popleft()
-        kept = self._chunk
-        if kept is not None and self._history_steps > 1 and 0 <= stamp_ns - kept.start_ns < self._keep_ns:
-            return kept
-        values = self._predict(self._history(stamp_ns), seed=int(context.rng.integers(2**31)))
-        self._chunk = ActionChunk(
+        seen = [*context.past, observation][-self.card.history :]
+        for known in seen:
+            self._check_observation(known)
+        # Before there are as many, the oldest stands for those that are missing, as in LeRobot.
+        seen = [seen[0]] * (self.card.history - len(seen)) + seen
+        return ActionChunk(
             kind=self.card.action.kind,
             names=self.card.action.names,
-            values=values,
-            start_ns=stamp_ns,
+            values=self._predict(seen, seed=int(context.rng.integers(2**31))),
+            start_ns=observation.stamp_ns,
             step_ns=self._step_ns,
             valid_for_s=self.card.action.horizon * self.card.action.step_s,
         )
-        return self._chunk
-
-    @property
-    def _reach_ns(self) -> int:
-        return (self._history_steps - 1) * self._step_ns
-
-    def _kept_steps(self) -> int:
-        wanted = getattr(self._loaded.policy.config, "n_action_steps", None) or self.card.action.horizon
-        return max(1, min(int(wanted), self.card.action.horizon))
-
-    def _history(self, now_ns: int) -> list[Observation]:
-        """What was known at each of the past steps, oldest first; the last is the present."""
-        found = []
-        for back in range(self._history_steps - 1, -1, -1):
-            # A tenth of a step of jitter is no reason to look a whole observation further back.
-            moment_ns = now_ns - back * self._step_ns + (self._step_ns // 10 if back else 0)
-            known = [seen for seen in self._seen if seen.stamp_ns <= moment_ns]
-            found.append(known[-1] if known else self._seen[0])
-        return found
 
     def _check_observation(self, observation: Observation) -> None:
         for name, term in self.card.observation.items():
@@ -211,7 +175,7 @@ class LeRobotPolicy:
             torch.manual_seed(seed)
             batches = [self._prepared(seen) for seen in history]
             queues = getattr(policy, "_queues", None)
-            if self._history_steps > 1 and queues is not None:
+            if self.card.history > 1 and queues is not None:
                 _fill(policy, batches)
             try:
                 actions = policy.predict_action_chunk(batches[-1])
@@ -308,11 +272,11 @@ def _check(card: PolicyCard, features: Mapping[str, Feature], config: Any) -> No
             "correct the names of the card's action",
         )
     history = int(getattr(config, "n_obs_steps", 1) or 1)
-    if history > 1 and card.action.execute != 1:
+    if card.history != history:
         wrong(
-            f"execute is {card.action.execute}",
-            f"1, because the network looks at {history} observations and sees those that it is asked about",
-            "set execute to 1",
+            f"history is {card.history}",
+            f"{history}, as many observations as the network sees",
+            "correct history",
         )
     if findings:
         raise ConfigErrors(findings, where=where)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hardware.robot import Observation
 from policies.demonstrations.rollout import make_task
+from policies.history import History
 from policies.policy import ActContext, Policy
 
 
@@ -38,15 +39,19 @@ def _attempt(policy: Policy, environment: Any, seed: int) -> bool:  # noqa: ANN4
     observed, info = environment.reset(seed=seed)
     policy.reset(seed)
     now_ns = 0
+    seen = _observation(observed, now_ns)
+    history = History(policy.card.history, step_ns)
+    history.add(seen)
     while True:
-        chunk = policy.act(_observation(observed, now_ns), context=ActContext(now_ns=now_ns, rng=random))
-        # A policy with a history keeps to a chunk that began earlier.
-        first = (now_ns - chunk.start_ns) // chunk.step_ns
-        for action in chunk.values[first : first + policy.card.action.execute]:
+        context = ActContext(now_ns=now_ns, past=history.past(), rng=random)
+        chunk = policy.act(seen, context=context)
+        for action in chunk.values[: policy.card.action.execute]:
             observed, _, terminated, truncated, info = environment.step(
                 np.clip(action, space.low, space.high)
             )
             now_ns += step_ns
+            seen = _observation(observed, now_ns)
+            history.add(seen)
             if terminated or truncated:
                 return bool(info["success"])
 

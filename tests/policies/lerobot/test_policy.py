@@ -84,30 +84,23 @@ def test_the_same_weights_answer_differently_without_the_saved_normalisation(act
 def test_a_diffusion_policy_sees_its_past_as_in_lerobot(robot, observe, tmp_path):
     folder = train_and_save("diffusion", DIFFUSION, tmp_path / "diffusion")
     card = describe(folder, robot, features=FEATURES, fps=25)
-    assert card.action.execute == 1
+    assert (card.history, card.action.execute) == (2, 4)
     policy = load_policy(folder)
     past, present = observe(0, seed=3), observe(STEP_NS, seed=4)
     rng = np.random.default_rng(7)
-    first = policy.act(past, context=ActContext(now_ns=0, rng=rng))
-    np.testing.assert_allclose(
-        first.values,
-        by_lerobot(folder, "diffusion", [past], seed=int(np.random.default_rng(7).integers(2**31))),
-        atol=1e-5,
-    )
-    # Within the steps that LeRobot would carry out the chunk is kept, and what was seen is remembered.
-    assert policy.act(present, context=ActContext(now_ns=0, rng=rng)) is first
     seeds = np.random.default_rng(7)
-    seeds.integers(2**31)
-    later = observe(4 * STEP_NS, seed=6)
-    before = observe(3 * STEP_NS + STEP_NS // 20, seed=5)
-    policy.act(before, context=ActContext(now_ns=0, rng=rng))
-    second = policy.act(later, context=ActContext(now_ns=0, rng=rng))
-    assert second is not first
-    np.testing.assert_allclose(
-        second.values,
-        by_lerobot(folder, "diffusion", [before, later], seed=int(seeds.integers(2**31))),
-        atol=1e-5,
-    )
+    # At the very first observation it stands for the one before, too.
+    first = policy.act(past, context=ActContext(now_ns=0, rng=rng))
+    wanted = by_lerobot(folder, "diffusion", [past], seed=int(seeds.integers(2**31)))
+    np.testing.assert_allclose(first.values, wanted, atol=1e-5)
+    second = policy.act(present, context=ActContext(now_ns=0, past=(past,), rng=rng))
+    wanted = by_lerobot(folder, "diffusion", [past, present], seed=int(seeds.integers(2**31)))
+    np.testing.assert_allclose(second.values, wanted, atol=1e-5)
+    assert second.start_ns == STEP_NS
+    broken = observe(0)
+    broken.values["cube_position"][0] = np.nan
+    with pytest.raises(PolicyError, match="the observation is not finite"):
+        policy.act(present, context=ActContext(now_ns=0, past=(broken,)))
 
 
 def test_randomness_comes_from_the_context_alone(robot, observe, tmp_path):
