@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import warnings
@@ -40,7 +41,11 @@ def onnx_model(network: DiffusionNetwork) -> bytes:
         *(torch.zeros(2, seen, 3, c.height, c.width) for c in settings.cameras.values()),
     )
     file = io.BytesIO()
-    with warnings.catch_warnings():
+    # The fused attention has no ONNX form.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with warnings.catch_warnings(), contextlib.ExitStack() as later:
+        later.callback(torch.backends.mha.set_fastpath_enabled, fused)
         # The exporter that needs no further package is called old; traced shapes are meant to be constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(

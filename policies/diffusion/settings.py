@@ -13,6 +13,8 @@ from policies.card import PolicyCard
 
 # Changes when weights of an older version would be understood wrongly.
 MODEL_VERSION = "reflexarc/diffusion/1"
+# Pixels between two points at which ResNet-18 tells what it sees; with a single point there is no place.
+_IMAGE_STRIDE = 32
 
 
 class Denoiser(enum.StrEnum):
@@ -175,6 +177,12 @@ class ModelSettings:
                 f"1 to training_steps, {self.noise.training_steps}",
             ),
             (0.0 < self.crop <= 1.0, "crop", self.crop, "above 0 and at most 1"),
+            (
+                all(self.crop * min(c.height, c.width) > _IMAGE_STRIDE for c in self.cameras.values()),
+                "the size of an image",
+                {name: (c.height, c.width) for name, c in self.cameras.items()},
+                f"more than {_IMAGE_STRIDE} pixels of height and width after the crop to {self.crop:g}",
+            ),
         )
         for is_good, name, value, expected in checks:
             if not is_good:

@@ -87,7 +87,7 @@ class Transformer(nn.Module):  # type: ignore[misc, unused-ignore]
         Returns:
             Shape (B, T, D).
         """
-        memory = torch.cat([step.expand(len(condition), -1, -1), condition], dim=1)
+        memory = torch.cat([step.expand(condition.shape[0], -1, -1), condition], dim=1)
         tokens = self.layers(self.token(x) + self.position, memory, tgt_mask=self.causal)
         out: Tensor = self.out(self.norm(tokens))
         return out

@@ -6,16 +6,8 @@ import pytest
 
 from policies.bc.config import TrainConfig
 from policies.bc.train import train
-from sim.experts.collect import collect
 
 TERMS = ("joint_position", "joint_velocity", "cube_position", "cube_orientation")
-
-
-@pytest.fixture(scope="session")
-def demonstrations(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demonstrations") / "demonstrations.npz"
-    collect(6, first_seed=1_000_000).save(path)
-    return path
 
 
 @pytest.fixture(scope="session")
