@@ -37,7 +37,7 @@ class PegExpertSettings:
     # Height of the peg's end above the rim while it is not aligned, at most, metres.
     clearance_m: float = 0.02
     # Up to this misalignment the peg may go in, metres; a radian counts as `metres_per_rad`.
-    aligned_m: float = 0.0006
+    aligned_m: float = 0.0010
     metres_per_rad: float = 0.02
     # The funnel: metres of height for a metre of misalignment.
     funnel: float = 6.0
