@@ -20,6 +20,8 @@ HEADER, FOOTER, SCHEMA, CHANNEL, CHUNK, ATTACHMENT, METADATA, DATA_END = 1, 2, 3
 _LAST_OPCODE = 15
 # The damage at the end of a file whose recorder was stopped.
 CUT_SHORT = "the file ends inside a record"
+# The damage of a finished file that was changed somewhere.
+CHECKSUM = "the checksum of the whole file does not fit what it holds"
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,26 @@ def frames(file: IO[bytes], size: int) -> Iterator[Frame | Damage]:
         size: how many bytes of it to look at.
 
     Yields:
-        Every record up to the end of the data; a damage, where there is one, is the last.
+        Every record up to the end of the data; a damage, where there is one, is the last. That the checksum
+        over all of it does not fit is one, too: names and texts have no other.
     """
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
         yield Damage(0, "not an MCAP file")
         return
-    offset = len(MAGIC)
+    offset, checksum = len(MAGIC), zlib.crc32(MAGIC)
     while True:
         found = read_frame(file, offset, size)
         yield found
-        if isinstance(found, Damage) or found.opcode == DATA_END:
+        if isinstance(found, Damage):
             return
+        if found.opcode == DATA_END:
+            wanted = int.from_bytes(found.body[:4], "little")
+            if wanted not in (0, checksum):
+                yield Damage(offset, CHECKSUM)
+            return
+        checksum = zlib.crc32(_PREFIX.pack(found.opcode, len(found.body)), checksum)
+        checksum = zlib.crc32(found.body, checksum)
         offset = found.end
 
 

@@ -110,7 +110,7 @@ class EpisodeWriter:
             self._sink,
             chunk_size=_NEVER,
             compression=CompressionType[self.config.compression.upper()],
-            enable_data_crcs=False,
+            enable_data_crcs=True,
         )
         self._writer.start(profile="ros2", library=_LIBRARY)
         self._writer.add_metadata(INFO, info.to_record())

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from reflexarc import crash_worker
 from reflexarc.output import Output, Progress
 
 _START_S = 60.0
@@ -246,31 +244,23 @@ def _is_whole(numbers: Sequence[int], first: int, count: int) -> bool:
 
 
 def _live_without_ros(folder: Path, delay_s: float, seed: int) -> Life:
-    """Start the worker, kill it after its first episode began, and take down what it had said."""
+    """Start a worker, kill it a while after its first word, and take down what it had said."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = folder / "said.txt"
-    with said.open("wb") as file:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "reflexarc.crash_worker", str(folder), str(seed)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            start_new_session=True,
-        )
-        try:
-            deadline_s = time.monotonic() + _START_S
-            while not said.stat().st_size and worker.poll() is None and time.monotonic() < deadline_s:
-                time.sleep(0.001)
-            if worker.poll() is None:
-                time.sleep(delay_s)
-        finally:
-            _kill(worker)
-    return _read_life(said.read_text(encoding="utf-8"))
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    said = folder / f"said_{seed}.txt"
+    # Workers are forked from a process that has everything loaded already.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([crash_worker.__name__])
+    worker = context.Process(target=crash_worker.work, args=(folder, seed, said), daemon=True)
+    worker.start()
+    try:
+        deadline_s = time.monotonic() + _START_S
+        while not (said.exists() and said.stat().st_size) and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+        time.sleep(delay_s)
+    finally:
+        worker.kill()
+        worker.join()
+    return _read_life(said.read_text(encoding="utf-8") if said.exists() else "")
 
 
 def _read_life(text: str) -> Life:

@@ -1,7 +1,5 @@
 """A recorder that is there to be killed: episodes one after the other, under load, and a word on each step.
 
-    python -m reflexarc.crash_worker FOLDER SEED
-
 Every line is written at once, so that what was said before the kill is known after it:
 `open N FIRST`, `progress N OFFERED DURABLE`, `finished N FIRST COUNT`.
 """
@@ -11,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import struct
-import sys
 import time
 from pathlib import Path
 
@@ -25,9 +22,19 @@ _PERIOD_S = 0.001
 _BALLAST_EVERY, _BALLAST_BYTES = 10, 20_000
 
 
-def main() -> None:
-    """Record until somebody ends it."""
-    folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+def work(folder: Path, seed: int, said: Path) -> None:
+    """Record until somebody ends this process.
+
+    Args:
+        folder: for the episodes.
+        seed: of their lengths and content.
+        said: the file that takes the lines.
+    """
+    lines = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def say(line: str) -> None:
+        os.write(lines, f"{line}\n".encode())
+
     chance = random.Random(seed)
     session = Session(
         folder,
@@ -47,7 +54,7 @@ def main() -> None:
     while True:
         first = number
         episode = session.start()
-        _say(f"open {episode} {first}")
+        say(f"open {episode} {first}")
         end_s = time.monotonic() + chance.uniform(0.02, 0.25)
         while time.monotonic() < end_s:
             now_ns = time.time_ns()
@@ -55,15 +62,7 @@ def main() -> None:
             if number % _BALLAST_EVERY == 0:
                 session.offer(_BALLAST.name, text, stamp_ns=now_ns, receive_ns=now_ns)
             number += 1
-            _say(f"progress {episode} {number - first} {session.durable_messages}")
+            say(f"progress {episode} {number - first} {session.durable_messages}")
             time.sleep(_PERIOD_S)
         session.stop()
-        _say(f"finished {episode} {first} {number - first}")
-
-
-def _say(line: str) -> None:
-    os.write(1, f"{line}\n".encode())
-
-
-if __name__ == "__main__":
-    main()
+        say(f"finished {episode} {first} {number - first}")

@@ -7,6 +7,7 @@ from made import CAMERA, JOINTS, NOTE, Clock, image, joints, numbers, open_write
 
 from hardware.errors import ConfigError
 from recording import Episode, Event, EventKind, Outcome, WriterConfig
+from recording.scan import CHECKSUM
 from recording.writer import is_being_written
 
 
@@ -139,7 +140,14 @@ def test_a_damaged_chunk_is_told_and_the_others_are_read(tmp_path):
         numbers(Episode.open(path))
     episode = Episode.open(path, scan_all=True)
     assert numbers(episode) == [0, 1, 2, 6, 7, 8]
-    assert [d.what for d in episode.damages] == ["a damaged chunk (CRCValidationError)"]
+    assert [d.what for d in episode.damages] == ["a damaged chunk (CRCValidationError)", CHECKSUM]
+
+
+def test_a_word_that_was_changed_is_noticed(tmp_path):
+    """Texts beside the messages have no checksum of their own."""
+    path = finished(tmp_path / "e.mcap", task="PickCube")
+    path.write_bytes(path.read_bytes().replace(b"PickCube", b"PickCure"))
+    assert [d.what for d in Episode.open(path, scan_all=True).damages] == [CHECKSUM]
 
 
 @pytest.mark.parametrize(
