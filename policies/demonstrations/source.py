@@ -81,7 +81,7 @@ def _collect(config: ImitationConfig) -> DemonstrationSet:
     from sim.experts.collect import ActionNoise, collect
 
     noise = ActionNoise(std_rad=config.noise_std_rad) if config.noise_std_rad else None
-    found = collect(config.episodes, first_seed=config.demonstration_seed, noise=noise)
+    found = collect(config.episodes, task=config.task, first_seed=config.demonstration_seed, noise=noise)
     return _from_expert(found, source="sim.experts.collect")
 
 
