@@ -16,6 +16,7 @@ FloatArray = NDArray[np.float64]
 # The Gymnasium name of a task, and what makes its expert.
 _EXPERTS = {
     "reflexarc/PickCube-v0": "sim.experts.pick_cube:PickCubeExpert",
+    "reflexarc/PushT-v0": "sim.experts.push_t:PushTExpert",
     "reflexarc/PegInsert-v0": "sim.experts.peg_insert:PegInsertExpert",
 }
 
