@@ -50,6 +50,18 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench faults --repeats 3 --faults 'policy killed'", "one of them, quickly"),
         ),
     ),
+    "diffusion": Bench(
+        module="reflexarc.benches.diffusion",
+        config="DiffusionBench",
+        function="measure",
+        description="A chunk and a gradient step of a diffusion policy, beside LeRobot's with equal weights.",
+        examples=(
+            Example("reflexarc bench diffusion", "a U-Net of 4 million numbers; a minute or two"),
+            Example(
+                "reflexarc bench diffusion --channels 32 64 --repeats 3 --json", "a small one, for machines"
+            ),
+        ),
+    ),
     "onboard": Bench(
         module="reflexarc.benches.onboard",
         config="OnboardBench",

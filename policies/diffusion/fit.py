@@ -94,7 +94,7 @@ def fit(
         ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
             holds another training.
     """
-    learner = _Learner(config, episodes, layout, action_names)
+    learner = Learner(config, episodes, layout, action_names)
     if progress is not None:
         for found in learner.history:
             progress(found)
@@ -129,8 +129,15 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
         return self.network.loss(chunk, observation, images, noise=noise, timesteps=timesteps)
 
 
-class _Learner:
-    """The state of a training between two gradient steps."""
+class Learner:
+    """The state of a training between two gradient steps; see `fit` for what it needs and refuses.
+
+    Args:
+        config: the hyper-parameters.
+        episodes: the demonstrations, at least two.
+        layout: the order of the observation vector.
+        action_names: the elements of an action, in the order of the demonstrations.
+    """
 
     def __init__(
         self,
@@ -139,6 +146,7 @@ class _Learner:
         layout: Layout,
         action_names: Sequence[str],
     ) -> None:
+        """Begin, or go on from the checkpoint in `config.out`."""
         self.config = config
         where = config.data or "demonstrations"
         model = config.model()
