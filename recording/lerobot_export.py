@@ -68,9 +68,9 @@ def export_recordings(
     """
     selection = selection or Selection()
     paths = finished(source)
-    robot = card or _card_of(Episode.open(paths[0]))
+    robot = card or card_of(Episode.open(paths[0]))
     for path in paths:
-        check_card(_card_of(Episode.open(path)), robot, where=str(path))
+        check_card(card_of(Episode.open(path)), robot, where=str(path))
     skipped: list[Skipped] = []
     chosen = _select(paths, selection, skipped)
     if not selection.skip_faulty:
@@ -113,7 +113,7 @@ def sample_recordings(
     selection = selection or Selection()
     for path in _select(finished(source), selection, []):
         episode = Episode.open(path)
-        check_card(_card_of(episode), card, where=str(path))
+        check_card(card_of(episode), card, where=str(path))
         try:
             pieces = sample_episode(episode, card, config)
         except ConfigError:
@@ -145,7 +145,12 @@ def _check_all(paths: Sequence[Path], card: RobotCard, config: SamplingConfig) -
         raise ConfigErrors(findings, where=f"{len(findings)} of {len(paths)} episodes cannot be exported")
 
 
-def _card_of(episode: Episode) -> RobotCard:
+def card_of(episode: Episode) -> RobotCard:
+    """Give the robot card inside a recording.
+
+    Raises:
+        ConfigError: there is none, or it has faults.
+    """
     card = episode.robot_card
     if card is None:
         raise ConfigError(

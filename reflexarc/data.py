@@ -68,6 +68,31 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details="What is there already is not copied again. Sources stay as they are.",
     ),
+    "export": Command(
+        summary="Export recordings to a LeRobot dataset (v3), or one of them to Rerun.",
+        config="reflexarc.datasets:ExportConfig",
+        run="reflexarc.datasets:export",
+        examples=(
+            Example(
+                "reflexarc data export recordings --out datasets/cubes --fps 25", "all terms of the card"
+            ),
+            Example(
+                "reflexarc data export recordings --out datasets/cubes --fps 25 --cameras front wrist"
+                " --terms joint_position",
+                "what a policy sees that looks through cameras",
+            ),
+            Example(
+                "reflexarc data export recordings/episode_000012.mcap --rerun --out twelve.rrd",
+                "one episode for the Rerun viewer",
+            ),
+        ),
+        details=(
+            "At each moment the newest values that were captured until then, never later ones; moments at\n"
+            "which a stream had stopped are dropped. `action` is what the gate let through. The same\n"
+            "recordings give the same tables, byte for byte. Recordings of another robot, numbers that are\n"
+            "not finite and episodes of length zero are refused; see --skip-faulty."
+        ),
+    ),
     "crash-test": Command(
         summary="Kill the recorder at random moments, and count what is left.",
         config="reflexarc.crash_test:CrashTest",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from policies.demonstrations.config import ImitationConfig
     from policies.demonstrations.folder import Evaluation
     from policies.diffusion.config import DiffusionConfig
+    from policies.lerobot.config import ActTrainConfig
     from policies.raptor.training.config import RaptorTrainConfig
     from policies.raptor.training.record import Row
     from policies.raptor.training.teachers.config import TeacherConfig
@@ -60,6 +61,28 @@ COMMANDS: Mapping[str, Command] = {
         details=(
             "Writes card.yaml, model.safetensors, model.onnx (the whole denoising loop), training.yaml and\n"
             "the learning curve. Interrupted, the same line goes on from the last evaluation."
+        ),
+    ),
+    "act": Command(
+        summary="ACT through LeRobot: trained by lerobot-train, judged in the twin, run as any policy.",
+        config="policies.lerobot.config:ActTrainConfig",
+        run="reflexarc.train:train_act",
+        examples=(
+            Example("reflexarc train act --out mine", "a small ACT from the expert's demonstrations"),
+            Example(
+                "reflexarc train act --out mine --data recordings --steps 50000",
+                "from your own recordings; the same line goes on where it stopped",
+            ),
+            Example(
+                "reflexarc train act --out mine --data datasets/cubes --device cuda --dim-model 512"
+                " --n-heads 8 --n-encoder-layers 4",
+                "from a LeRobot dataset, in the size of the paper, on a GPU",
+            ),
+        ),
+        details=(
+            "Writes LeRobot's own files, which LeRobot loads, and our card.yaml, controller.yaml,\n"
+            "training.yaml and learning curve. Dataset, checkpoints, TensorBoard events and log lie in\n"
+            "<out>.work. Image networks start without downloaded weights."
         ),
     ),
     "raptor": Command(
@@ -153,7 +176,28 @@ def train_diffusion(config: DiffusionConfig, output: Output) -> int:
     return _train_imitation(config, output, train)
 
 
-def _train_imitation(config: ImitationConfig, output: Output, train: Callable[..., Path]) -> int:
+def train_act(config: ActTrainConfig, output: Output) -> int:
+    """Train ACT through LeRobot, or go on with it.
+
+    Args:
+        config: every setting.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: no such robot, data that does not fit it, too few demonstrations, another training in the
+            same place, or LeRobot fails.
+    """
+    from policies.lerobot.train import train_act as train
+
+    return _train_imitation(config, output, train)
+
+
+def _train_imitation(
+    config: ImitationConfig | ActTrainConfig, output: Output, train: Callable[..., Path]
+) -> int:
     history: list[Evaluation] = []
     with output.progress("training") as progress:
 

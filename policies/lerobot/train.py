@@ -41,7 +41,7 @@ _LOGS_A_SEGMENT = 20
 
 
 def train_act(config: ActTrainConfig, *, progress: Callable[[Evaluation], None] | None = None,
-              step: Callable[[int, float], None] | None = None) -> Path:  # fmt: skip
+              tick: Callable[[int], None] | None = None) -> Path:  # fmt: skip
     """Train ACT with `lerobot-train` and write a policy folder, or go on with a training that was cut off.
 
     The folder holds what LeRobot saves (`config.json`, `model.safetensors`, the processors), which LeRobot
@@ -50,8 +50,8 @@ def train_act(config: ActTrainConfig, *, progress: Callable[[Evaluation], None] 
 
     Args:
         config: every setting.
-        progress: is told every evaluation.
-        step: is told gradient steps so far and the loss, now and then.
+        progress: is told every evaluation, those of earlier calls first.
+        tick: is told gradient steps so far, now and then.
 
     Returns:
         The policy folder.
@@ -66,11 +66,14 @@ def train_act(config: ActTrainConfig, *, progress: Callable[[Evaluation], None] 
     _claim(work, config)
     data = training_set(config, robot, work / "dataset")
     history = _read_history(work)
+    if progress is not None:
+        for found in history:
+            progress(found)
     report = RunReport((), None, 0, 0)
     while not history or (history[-1].step < config.steps and not _is_stale(history, config.patience)):
         begun = history[-1].step if history else 0
         target = min(begun + config.evaluate_every, config.steps)
-        report = _segment(config, data, work, begun, target, step)
+        report = _segment(config, data, work, begun, target, tick)
         found = _evaluate(config, robot, data, work, target, report)
         history.append(found)
         _write_history(work, history, report)
@@ -108,7 +111,7 @@ def _segment(
     work: Path,
     begun: int,
     target: int,
-    step: Callable[[int, float], None] | None,
+    tick: Callable[[int], None] | None,
 ) -> RunReport:
     log_every = max(1, config.evaluate_every // _LOGS_A_SEGMENT)
     run = work / "run"
@@ -117,8 +120,8 @@ def _segment(
     def note(loss: float) -> None:
         nonlocal told
         told = min(told + log_every, target)
-        if step is not None:
-            step(told, loss)
+        if tick is not None:
+            tick(told)
 
     if begun:
         saved = run / "checkpoints" / "last" / "pretrained_model" / "train_config.json"

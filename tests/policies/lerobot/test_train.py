@@ -46,15 +46,16 @@ def demonstrations(tmp_path_factory):
 def test_lerobot_trains_it_loads_it_and_a_cut_training_goes_on(demonstrations, tmp_path, observe, robot):
     config = ActTrainConfig(out=str(tmp_path / "act"), data=demonstrations, **SMALL)
     told, steps = [], []
-    folder = train_act(config, progress=told.append, step=lambda step, loss: steps.append((step, loss)))
+    folder = train_act(config, progress=told.append, tick=steps.append)
     assert [evaluation.step for evaluation in told] == [6]
-    assert steps[-1][0] == 6
+    assert steps[-1] == 6
     first = (folder / "model.safetensors").read_bytes()
     longer = ActTrainConfig(**{**_fields(config), "steps": 12})
     assert train_act(longer, progress=told.append) == folder
-    # The second call added the second segment and did not do the first again.
-    assert [evaluation.step for evaluation in told] == [6, 12]
-    assert told[1].training_loss < told[0].training_loss
+    # The second call told of the first segment, did not do it again, and added the second.
+    assert [evaluation.step for evaluation in told] == [6, 6, 12]
+    assert told[1] == told[0]
+    assert told[2].training_loss < told[0].training_loss
     record = yaml.safe_load((folder / "training.yaml").read_text())
     assert record["data"]["training_pairs"] + record["data"]["validation_pairs"] == record["data"]["steps"]
     assert record["command"].startswith("reflexarc train act --out act --data demonstrations.npz")
