@@ -123,6 +123,8 @@ def load_pygame(*, window: bool = False) -> tuple[Any, Any]:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     # Sticks count although no window of ours has the focus.
     os.environ.setdefault("SDL_JOYSTICK_ALLOW_BACKGROUND_EVENTS", "1")
+    # What a window manager calls our windows.
+    os.environ.setdefault("SDL_VIDEO_X11_WMCLASS", "reflexarc")
     # Ctrl-C is for the process that we live in.
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     if not window:

@@ -170,15 +170,17 @@ async function offerTracking() {
   byId("motion").hidden = !(motionIsMapped && motionIsThere);
 }
 
-byId("track").addEventListener("click", async () => {
+byId("track").addEventListener("click", () => {
+  track().catch((error) => { byId("message").textContent = `the phone's motion cannot be followed: ${error.message}`; });
+});
+
+async function track() {
   const session = await navigator.xr.requestSession(motionIsThere, {
     optionalFeatures: ["dom-overlay"], domOverlay: { root: document.body },
-  }).catch((error) => { byId("message").textContent = `the phone's motion cannot be followed: ${error.message}`; });
-  if (!session) return;
+  });
   if (window.XRWebGLLayer) {
-    const canvas = document.createElement("canvas");
-    const graphics = canvas.getContext("webgl", { xrCompatible: true });
-    if (graphics) session.updateRenderState({ baseLayer: new XRWebGLLayer(session, graphics) });
+    const graphics = document.createElement("canvas").getContext("webgl", { xrCompatible: true });
+    session.updateRenderState({ baseLayer: new XRWebGLLayer(session, graphics) });
   }
   const space = await session.requestReferenceSpace("local");
   session.addEventListener("selectstart", () => { isTracking = true; });
@@ -191,7 +193,7 @@ byId("track").addEventListener("click", async () => {
     pose = found ? toRobot(found.transform) : null;
   };
   session.requestAnimationFrame(frame);
-});
+}
 
 // From x right, y up, z backward to x forward, y left, z up.
 function toRobot({ position: p, orientation: q }) {
