@@ -88,9 +88,9 @@ def is_damaged(path: Path) -> bool:
 class Repaired:
     """What a repair made."""
 
-    # The file that was there, and the one that there is now.
+    # The file that was there, and the one that there is now; None: nothing had been written.
     source: Path
-    path: Path
+    path: Path | None
     # Messages in it, and what could not be read, in words.
     messages: int
     lost: tuple[str, ...]
@@ -99,7 +99,8 @@ class Repaired:
 def repair(path: Path, *, steady_clock: Callable[[], int]) -> Repaired:
     """Make a finished episode of the whole chunks of a half-written or damaged one.
 
-    A half-written file goes when the finished one is on the disk. A damaged file keeps its bytes under the
+    A half-written file goes when the finished one is on the disk; one without a single byte, whose recorder was
+    stopped right after it had made it, just goes. A damaged file keeps its bytes under the
     name `*.mcap.damaged`. The new file says that it was repaired; everything else in it stays.
 
     Args:
@@ -115,6 +116,10 @@ def repair(path: Path, *, steady_clock: Callable[[], int]) -> Repaired:
     is_part = path.name.endswith(PART_SUFFIX)
     if is_being_written(path):
         raise _refusal(path, "it is being recorded", "a file that nobody writes", "stop the recorder first")
+    if is_part and path.exists() and not path.stat().st_size:
+        path.unlink()
+        sync_folder(path.parent)
+        return Repaired(path, None, 0, ())
     episode = Episode.open(path, scan_all=True)
     if episode.is_complete and not episode.damages and not is_part:
         raise _refusal(path, "nothing is wrong with it", "a half-written or damaged file", "nothing to do")

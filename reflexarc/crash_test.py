@@ -214,7 +214,7 @@ def inspect(folder: Path, life: Life, *, known: Collection[str] = ()) -> Tally:
             lost += 1
             problems.append(f"{file.path.name}: {error.what}")
             continue
-        numbers = read_numbers(done.path)
+        numbers = [] if done.path is None else read_numbers(done.path)
         saved += len(numbers)
         if done.messages < durable or not _is_whole(numbers, first if numbers else -1, -1):
             lost += 1

@@ -193,7 +193,10 @@ def repair_files(config: RepairConfig, output: Output) -> int:
         for one in done:
             lost = f"; lost: {'; '.join(one.lost)}" if one.lost else ""
             output.console.print(
-                f"{one.source.name} -> {one.path.name}: {one.messages} messages{lost}", markup=False
+                f"{one.source.name} -> {one.path.name}: {one.messages} messages{lost}"
+                if one.path is not None
+                else f"{one.source.name} was empty and is gone",
+                markup=False,
             )
         output.console.print(f"{len(done)} repaired")
     return 0

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 _RESERVE_BYTES = 256_000_000
+# Judged episodes: how long after the solution they end, how long after the end of their time the recorder
+# ends them by itself, and how often the twin is asked.
+_TAIL_S, _GRACE_S, _ASK_S = 0.5, 5.0, 0.1
 # How long a system may take to come up, and to begin a new episode.
 _COME_UP_S, _TURN_OVER_S = 120.0, 60.0
 
@@ -47,6 +50,9 @@ class RecordConfig:
     episodes: int = 0
     # Longest episode, seconds; 0: no limit.
     seconds: float = 0.0
+    # Whether the twin judges: an episode ends with success half a second after its task is solved, or with
+    # failure when the time is over. With --episodes.
+    judged: bool = False
     # What is to be done, as a short name, and in words.
     task: str = ""
     instruction: str = ""
@@ -87,11 +93,11 @@ def run(config: RecordConfig, output: Output) -> int:
     os.environ.update(bringup.environment())
     made = Recorded()
     with stop_by_signal(), contextlib.suppress(KeyboardInterrupt):
-        with _system(config, bringup, output) as is_alive:
+        with _system(config, bringup, output) as (is_alive, namespace):
             from reflexarc.record_client import RecorderClient
 
             search_s = config.search_s if config.name is None else _COME_UP_S
-            with RecorderClient(config.namespace, search_s=search_s, is_alive=is_alive) as client:
+            with RecorderClient(namespace, search_s=search_s, is_alive=is_alive) as client:
                 _record(config, client, is_alive, made, output)
     _tell(config, made, output)
     return 0 if made.failed is None else 1
@@ -114,6 +120,13 @@ def _check(config: RecordConfig) -> None:
             expected="a system whose robot can begin anew",
             mend="name the system, or leave --episodes out",
         )
+    if config.judged and not config.episodes:
+        raise ConfigError(
+            "--judged without --episodes",
+            where="reflexarc record",
+            expected="episodes that follow each other by themselves",
+            mend="add --episodes and --seconds, or judge with the keys y and f",
+        )
     if config.episodes and not config.seconds:
         raise ConfigError(
             f"--episodes {config.episodes} without --seconds",
@@ -124,10 +137,14 @@ def _check(config: RecordConfig) -> None:
 
 
 @contextlib.contextmanager
-def _system(config: RecordConfig, bringup: Any, output: Output) -> Iterator[Callable[[], bool]]:  # noqa: ANN401
-    """Bring the system up, where one is named; gives whether it lives."""
+def _system(
+    config: RecordConfig,
+    bringup: Any,  # noqa: ANN401
+    output: Output,
+) -> Iterator[tuple[Callable[[], bool], str]]:
+    """Bring the system up, where one is named; gives whether it lives, and where the recorder is."""
     if config.name is None:
-        yield lambda: True
+        yield (lambda: True), config.namespace
         return
     from hardware.cards import load_robot_card
     from recording.folder import forecast
@@ -136,17 +153,17 @@ def _system(config: RecordConfig, bringup: Any, output: Output) -> Iterator[Call
         **bringup.parse_arguments(config.name, config.arguments),
         "record": str(config.out),
         "record_begin": "activation" if config.episodes else "request",
-        "record_seconds": f"{config.seconds:g}",
+        "record_seconds": f"{config.seconds + (_GRACE_S if config.judged else 0.0):g}",
         "record_page": "0" if config.page else "-1",
         "task": config.task,
         "instruction": config.instruction,
     }
     specs = bringup.nodes(config.name, arguments)
-    card = next(s.parameters["card"] for s in specs if s.name == "recorder_node")
+    recorder = next(spec for spec in specs if spec.name == "recorder_node")
     plan_s = config.episodes * config.seconds or None
     room = forecast(
         config.out,
-        load_robot_card(card),
+        load_robot_card(recorder.parameters["card"]),
         reserve_bytes=_RESERVE_BYTES,
         duration_s=plan_s,
         with_cameras=arguments.get("cameras") != "false",
@@ -164,7 +181,7 @@ def _system(config: RecordConfig, bringup: Any, output: Output) -> Iterator[Call
             output.log(text)
 
     with runner.SystemRunner(config.name, arguments, on_line=on_line) as system:
-        yield lambda: bool(system.is_running)
+        yield (lambda: bool(system.is_running)), recorder.namespace
         if system.failed is not None:
             output.log("\n".join(lines[-20:]))
 
@@ -218,6 +235,11 @@ class _Watch:
         self._was_recording = False
         self._finished = 0
         self._waits_since_s: float | None = None
+        # Since when the open episode runs, since when its task is solved, and when the twin was last asked
+        # (steady clock, seconds).
+        self._runs_since_s: float | None = None
+        self._solved_since_s: float | None = None
+        self._asked_s = 0.0
         # Whether all episodes are there, or no more will come.
         self.is_done = False
 
@@ -270,13 +292,30 @@ class _Watch:
             self.is_done = True
         elif status["state"] == "recording":
             self._waits_since_s = None
+            if self._config.judged:
+                self._judge()
         elif self._waits_since_s is None:
             self._waits_since_s = time.monotonic()
+            self._runs_since_s = self._solved_since_s = None
             if self._finished:
                 self._client.call("supervisor_node/new_episode")
         elif time.monotonic() - self._waits_since_s > _TURN_OVER_S:
             self._made.failed = f"no new episode within {_TURN_OVER_S:g} s"
             self.is_done = True
+
+    def _judge(self) -> None:
+        """Ask the twin whether its task is solved, and end the episode when that, or the time, says so."""
+        now_s = time.monotonic()
+        if self._runs_since_s is None:
+            self._runs_since_s = now_s
+        if self._solved_since_s is None and now_s - self._asked_s >= _ASK_S:
+            self._asked_s = now_s
+            if self._client.call("robot_node/task")[0]:
+                self._solved_since_s = now_s
+        if self._solved_since_s is not None and now_s - self._solved_since_s >= _TAIL_S:
+            self._client.ask("success")
+        elif self._solved_since_s is None and now_s - self._runs_since_s >= self._config.seconds:
+            self._client.call("recorder_node/failure")
 
 
 def _tell(config: RecordConfig, made: Recorded, output: Output) -> None:

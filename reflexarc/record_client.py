@@ -43,12 +43,14 @@ class RecorderClient:
         """Join the graph."""
         self._wanted, self._search_s, self._is_alive = namespace.strip("/"), search_s, is_alive
         self._context = rclpy.Context()
-        self._context.init()
+        # The words of this process are not ROS's.
+        self._context.init(args=[])
         self._node = rclpy.create_node("reflexarc_record", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._lock = threading.Lock()
         self._status: Mapping[str, Any] = {}
+        self._clients: dict[str, Any] = {}
         self._running = True
         self._thread = threading.Thread(target=self._spin, name="recorder-client", daemon=True)
         self.namespace = ""
@@ -111,22 +113,22 @@ class RecorderClient:
         Returns:
             Whether it was done, and the answer in words.
         """
-        client = self._node.create_client(Trigger, f"{self.namespace}/{service}")
-        try:
-            deadline_s = time.monotonic() + timeout_s
-            while not client.service_is_ready():
-                if time.monotonic() > deadline_s or not self._is_alive():
-                    return False, f"there is no service {self.namespace}/{service}"
-                time.sleep(_POLL_S)
-            future = client.call_async(Trigger.Request())
-            while not future.done():
-                if time.monotonic() > deadline_s or not self._is_alive():
-                    return False, f"{service}: no answer within {timeout_s:g} s"
-                time.sleep(_POLL_S)
-            answer = future.result()
-            return bool(answer.success), str(answer.message)
-        finally:
-            self._node.destroy_client(client)
+        client = self._clients.get(service)
+        if client is None:
+            client = self._node.create_client(Trigger, f"{self.namespace}/{service}")
+            self._clients[service] = client
+        deadline_s = time.monotonic() + timeout_s
+        while not client.service_is_ready():
+            if time.monotonic() > deadline_s or not self._is_alive():
+                return False, f"there is no service {self.namespace}/{service}"
+            time.sleep(_POLL_S)
+        future = client.call_async(Trigger.Request())
+        while not future.done():
+            if time.monotonic() > deadline_s or not self._is_alive():
+                return False, f"{service}: no answer within {timeout_s:g} s"
+            time.sleep(_POLL_S)
+        answer = future.result()
+        return bool(answer.success), str(answer.message)
 
     def close(self) -> None:
         """Leave the graph."""

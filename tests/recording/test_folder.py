@@ -174,6 +174,14 @@ def test_a_repair_that_was_interrupted_is_done_again(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["episode_000000.mcap"]
 
 
+def test_a_file_whose_recorder_was_killed_before_its_first_byte_goes(tmp_path):
+    part = tmp_path / "episode_000003.mcap.part"
+    part.touch()
+    done = repair(part, steady_clock=Clock())
+    assert (done.path, done.messages) == (None, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_repair_refuses_an_open_episode_and_a_name_that_is_taken(tmp_path):
     writer = open_writer(episode_path(tmp_path, 0))
     with pytest.raises(ConfigError, match="it is being recorded"):
