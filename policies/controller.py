@@ -87,7 +87,7 @@ class Controller:
         self._steering = tuple(steering)
         self._residual = tuple(residual)
         self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
-        self._inpaints = schedule.inpaint
+        self.schedule = schedule
         self._schedule = Schedule(blend_s=schedule.blend_s, interpolation=schedule.interpolation)
         self._clock = steady_clock
         self._order = list(self.binding.action_order)
@@ -310,7 +310,7 @@ class Controller:
         committed = self._schedule.preview(observation.stamp_ns, self._step_ns, steps)
         context = ActContext(
             now_ns=now_ns,
-            committed=committed if self._inpaints else None,
+            committed=committed if self.schedule.inpaint else None,
             proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
             past=self._history.past(),
             rng=self._rng,

@@ -87,6 +87,22 @@ VERBS: dict[str, Command | Group] = {
         summary="Let a policy think on this computer for a robot on another one.",
         commands="reflexarc.serve:COMMANDS",
     ),
+    "replay": Command(
+        summary="Do a policy's run again from its journal, and compare every command bit for bit.",
+        config="reflexarc.replay:ReplayConfig",
+        run="reflexarc.replay:run",
+        examples=(
+            Example("reflexarc replay journal/policy_000000.mcap", "with the policy that flew"),
+            Example(
+                "reflexarc replay journal/policy_000000.mcap --policy outputs/mine --json",
+                "for machines, with a policy that lies elsewhere now",
+            ),
+        ),
+        details=(
+            "A journal is written by policy_node: reflexarc up arm journal:=journal. Exit code 1 when a\n"
+            "command differs."
+        ),
+    ),
     "results": Command(
         summary="Print a committed result with the command that measures it again.",
         config="reflexarc.results:ResultsConfig",

@@ -44,4 +44,4 @@ class Journal(Protocol):
         """Note that a layer was switched."""
 
     def step(self, step: JournalStep) -> None:
-        """Note one control step; its arrays may be kept, they are not changed later."""
+        """Note one control step; what is to be kept of its arrays has to be copied."""

@@ -64,6 +64,8 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **robot.shared,
             "policy": str(policy),
             "seed": read_seed(arguments),
+            "inference": arguments["inference"],
+            "journal": arguments["journal"],
         }
     if mapping:
         parameters["teleop_node"] = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
@@ -25,6 +27,9 @@ from reflexarc_ros.messages import to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
 from reflexarc_ros.wire import Layout
+
+if TYPE_CHECKING:
+    from policies.runtime.journal_file import JournalFile
 
 _WATCH_NS = 100_000_000
 # Stamps that go back by more than this are a robot that was started anew.
@@ -65,6 +70,11 @@ class PolicyNode(ReflexarcNode):
             "",
             "Airframe of a quadrotor, to warn of one unlike those of the training; empty: as on the card.",
         ),
+        Setting(
+            "journal",
+            "",
+            "Folder for journals: what the policy's answers depend on, for `reflexarc replay`; empty: none.",
+        ),
         Setting("report_layers", True, "Whether to publish policy/<layer>/action every step."),
     )
 
@@ -73,6 +83,7 @@ class PolicyNode(ReflexarcNode):
         super().__init__("policy_node")
         self._entities: list[Any] = []
         self._controller: Controller | None = None
+        self._journal: JournalFile | None = None
         self._loop: DeadlineLoop | None = None
 
     def configure(self) -> None:
@@ -92,7 +103,7 @@ class PolicyNode(ReflexarcNode):
             path, card, steady_clock=time.monotonic_ns, rate_hz=self.setting("rate_hz") or None
         )
         binding = controller.binding
-        self._controller = controller
+        self._controller, self._card = controller, card
         self._warm_up(controller)
         self._assembler = Assembler(card, binding.term_order, exact=self.is_lockstep)
         self._codec = ChunkCodec(binding.interface.kind, binding.interface.names)
@@ -136,6 +147,8 @@ class PolicyNode(ReflexarcNode):
     def activate(self) -> None:
         """Begin with a fresh recurrent state and an empty schedule."""
         assert self._controller is not None
+        if self.setting("journal"):
+            self._controller.journal = self._journal = self._open_journal(self._controller)
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
         self._assembler.clear()
@@ -154,6 +167,28 @@ class PolicyNode(ReflexarcNode):
         """Stop acting."""
         if self._loop is not None:
             self._loop.stop()
+        if self._journal is not None and self._controller is not None:
+            self._controller.journal = None
+            self._journal.close()
+            if self._journal.failure:
+                self.get_logger().error(f"the journal is not whole: {self._journal.failure}")
+            self._journal = None
+
+    def _open_journal(self, controller: Controller) -> JournalFile:
+        from policies.runtime.journal_file import JournalFile
+
+        folder = Path(self.setting("journal"))
+        taken = {path.name.split(".")[0] for path in folder.glob("policy_*.mcap*")}
+        path = next(p for n in itertools.count() if (p := folder / f"policy_{n:06d}.mcap").stem not in taken)
+        self.get_logger().info(f"the journal is {path}")
+        return JournalFile(
+            path,
+            robot=self._card,
+            controller=controller,
+            policy=self.setting("policy"),
+            rate_hz=self.setting("rate_hz") or None,
+            steady_clock=time.monotonic_ns,
+        )
 
     def cleanup(self) -> None:
         """Withdraw everything."""
@@ -309,6 +344,8 @@ class PolicyNode(ReflexarcNode):
         if silent_s > 0.2:
             missing = f" (no {self._assembler.missing})" if self._assembler.missing else ""
             self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s{missing}")
+        elif self._journal is not None and self._journal.failure:
+            self.health.report(DiagnosticStatus.WARN, f"the journal has ended: {self._journal.failure}")
         elif self._refusal and not self._refused_last:
             self.health.report(
                 DiagnosticStatus.WARN, f"no new chunk ({self._refusal}); the last one is carried out"

@@ -90,6 +90,8 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             "policy": str(policy),
             "seed": read_seed(arguments),
             "airframe": arguments["airframe"],
+            "inference": arguments["inference"],
+            "journal": arguments["journal"],
         },
         **_leader(arguments, robot, binding.interface_name, reference),
         # Who makes the time does not listen to its own clock.
