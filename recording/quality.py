@@ -285,7 +285,8 @@ class QualityMonitor:
         return found + self._motion_findings(made)
 
     def _topic_findings(self, name: str, topic: TopicQuality) -> list[str]:
-        limit, found = self._thresholds, []
+        limit = self._thresholds
+        found: list[str] = []
         if not topic.nominal_hz:
             # Nobody said what to expect; several may publish it, each by a clock of its own.
             return found

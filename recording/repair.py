@@ -99,9 +99,9 @@ class Repaired:
 def repair(path: Path, *, steady_clock: Callable[[], int]) -> Repaired:
     """Make a finished episode of the whole chunks of a half-written or damaged one.
 
-    A half-written file goes when the finished one is on the disk; one without a single byte, whose recorder was
-    stopped right after it had made it, just goes. A damaged file keeps its bytes under the
-    name `*.mcap.damaged`. The new file says that it was repaired; everything else in it stays.
+    A half-written file goes when the finished one is on the disk; one without a single byte, whose recorder
+    was stopped right after it had made it, just goes. A damaged file keeps its bytes under the name
+    `*.mcap.damaged`. The new file says that it was repaired; everything else in it stays.
 
     Args:
         path: `*.mcap.part`, or `*.mcap` with damage.
