@@ -99,9 +99,19 @@ class RecorderClient:
             Whether it was done, and the answer in words.
         """
         if request in self._words and (text or request != "failure"):
-            self._words[request].publish(String(data=text))
-            return True, f"{request}: {text}"
+            return self._say(request, text, timeout_s)
         return self.call(f"{NODE}/{request}", timeout_s=timeout_s)
+
+    def _say(self, request: str, text: str, timeout_s: float) -> tuple[bool, str]:
+        publisher = self._words[request]
+        deadline_s = time.monotonic() + timeout_s
+        # A word that is said before the recorder listens is lost.
+        while not publisher.get_subscription_count():
+            if time.monotonic() > deadline_s or not self._is_alive():
+                return False, f"{request}: nobody listens"
+            time.sleep(_POLL_S)
+        publisher.publish(String(data=text))
+        return True, f"{request}: {text}"
 
     def call(self, service: str, *, timeout_s: float = 10.0) -> tuple[bool, str]:
         """Call a service of the robot's namespace that needs no words.

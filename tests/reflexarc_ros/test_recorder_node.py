@@ -292,6 +292,8 @@ def test_what_is_published_is_in_the_file(start, client, tmp_path):
     recorder.publish(20)
     recorder.words["note"].publish(String(data="a fly"))
     assert wait_for(lambda: recorder.status["durable_messages"] >= 60), recorder.status
+    (part,) = (tmp_path / "out").glob("*.part")
+    assert wait_for(lambda: b"a fly" in part.read_bytes())
     assert recorder.call("start")[0] is False
     done, message = recorder.call("success")
     assert done, message
