@@ -49,6 +49,26 @@ VERBS: dict[str, Command | Group] = {
             "With --json every log line is one JSON object on a line of its own."
         ),
     ),
+    "teleop": Command(
+        summary="Move a running robot by keyboard, gamepad, SpaceMouse, leader arm or a page on a phone.",
+        config="reflexarc.teleop:TeleopConfig",
+        run="reflexarc.teleop:run",
+        examples=(
+            Example("reflexarc teleop keyboard", "a window whose keys move the only robot there is"),
+            Example("reflexarc teleop terminal", "keys typed here, over SSH too"),
+            Example("reflexarc teleop browser", "serves a page on this machine and shows its address"),
+            Example(
+                "reflexarc teleop so101_leader --options '{\"port\": \"/dev/ttyACM1\"}'",
+                "a leader arm at that port",
+            ),
+            Example("reflexarc teleop", "shows the operator that the robot has"),
+            Example("reflexarc teleop --release-stop", "releases a latched emergency stop"),
+        ),
+        details=(
+            "Joins a system that `up` has brought up; `up SYSTEM teleop:=DEVICE` brings both up at once.\n"
+            "Losing the device means hold, losing this process an emergency stop; Ctrl-C lets go in order."
+        ),
+    ),
     "vehicle": Command(
         summary="Arm, disarm, take off or land a vehicle that `up` has brought up.",
         config="reflexarc.vehicle:VehicleConfig",

@@ -109,7 +109,7 @@ class TeleopNode(ReflexarcNode):
         interface = self.setting("interface") or next(iter(card.commands))
         mapping = load_mapping(self.setting("mapping"))
         self._operator = Operator(mapping, card, interface)
-        self._device = make_device(mapping, _options(self.setting("options"), self.get_name()))
+        self._device = make_device(mapping, read_options(self.setting("options"), self.get_name()))
         self._vehicle: Vehicle | None = self._operator.binding.vehicle
         self._spec = card.commands[interface]
         self._period_ns = round(1e9 / self.setting("rate_hz"))
@@ -358,7 +358,19 @@ class TeleopNode(ReflexarcNode):
         self.health.report(_LEVELS[status.state], f"{status.state.value}: {status.message}")
 
 
-def _options(text: str, where: str) -> Mapping[str, Any]:
+def read_options(text: str, where: str) -> Mapping[str, Any]:
+    """Read the options of a device.
+
+    Args:
+        text: a JSON object; empty: none.
+        where: who asks, for the message.
+
+    Returns:
+        Names and values.
+
+    Raises:
+        ConfigError: it is something else.
+    """
     try:
         options = json.loads(text or "{}")
     except ValueError:
