@@ -37,8 +37,8 @@ class ArmEval:
     first_seed: int = 0
     # Latency that the twin adds: none, or as on the robot card.
     latency: Literal["none", "card"] = "none"
-    # When an attempt without success ends, seconds of simulated time.
-    duration_s: float = 8.0
+    # When an attempt without success ends, seconds of simulated time; none: as the task does.
+    duration_s: float | None = None
     # Exit with 1 when a smaller share of the attempts succeeds.
     require: float | None = None
     # Also write the result, JSON, to this file.
@@ -73,7 +73,7 @@ class QuadrotorEval:
 
 COMMANDS: Mapping[str, Command] = {
     "arm": Command(
-        summary="How often an arm's policy picks up the cube, with a confidence interval.",
+        summary="How often an arm's policy or expert does its task, with a confidence interval.",
         config="reflexarc.eval:ArmEval",
         run="reflexarc.eval:evaluate_arm_policy",
         examples=(
@@ -81,6 +81,10 @@ COMMANDS: Mapping[str, Command] = {
             Example(
                 "reflexarc eval arm /tmp/mine --episodes 20 --latency card",
                 "another policy folder, with the latency of the robot card",
+            ),
+            Example(
+                "reflexarc eval arm expert/peg_insert --robot panda_twin",
+                "an expert, on the task of another robot card",
             ),
             Example(
                 "reflexarc eval arm --require 0.95 --json --out arm.json",
@@ -359,7 +363,7 @@ def _show_arm(report: ArmReport, output: Output) -> None:
     interval = report.interval
     failed = [str(row.seed) for row in report.rows if not row.success]
     console.print(
-        f"[bold]{report.successes} of {report.episodes}[/bold] picked"
+        f"[bold]{report.successes} of {report.episodes}[/bold] succeeded"
         f" (95 % Wilson interval {interval.lower:.1%} to {interval.upper:.1%})"
         + (f", in {report.duration_s:.2f} s on average" if report.successes else "")
     )

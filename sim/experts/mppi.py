@@ -141,7 +141,7 @@ class Mppi:
             seed: of the noise.
         """
         self._random = np.random.default_rng(seed)
-        self._plan = np.zeros(self._shape)
+        self._plan: FloatArray = np.zeros(self._shape)
         self._count = 0
 
     def step(self, positions: FloatArray, velocities: FloatArray) -> FloatArray:
@@ -173,7 +173,7 @@ class Mppi:
             lowest = float(costs.min())
             weights = np.exp(-(costs - lowest) / (s.temperature * max(abs(lowest), 1e-9)))
             self._plan = np.einsum("n,ntd->td", weights / weights.sum(), tried)
-        return self._plan[0].copy()
+        return np.array(self._plan[0])
 
     def _start(self, positions: FloatArray, velocities: FloatArray) -> FloatArray:
         data = self._data[0]
@@ -192,7 +192,7 @@ class Mppi:
         after = states[:, self._substeps - 1 :: self._substeps]
         # The state begins with the time.
         costs = self._problem.cost(after[:, :, 1 : 1 + model.nq], controls)
-        return np.where(np.isfinite(costs), costs, np.inf)
+        return np.asarray(np.where(np.isfinite(costs), costs, np.inf))
 
 
 def _knots(steps: int, spacing: int) -> FloatArray:

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 _STEP_S = 0.02
 _GRAVITY = 9.81
-# The rod in the model: mass, kg, stiffness, N/m, and damping, N s/m, of what moves it; it lags as the arm does.
+# The rod in the model: its mass, kg, and the stiffness, N/m, of what moves it; it lags as the arm does.
 _ROD_MASS_KG, _ROD_STIFFNESS = 0.5, 800.0
 # How far from the T's centre friction acts on average when the T turns, metres.
 _FRICTION_ARM_M = 0.045
@@ -60,9 +60,9 @@ class PushTProblem:
         self._corners = np.concatenate(push_t.PARTS)
         self._goal = _placed(self._corners, np.array(push_t.GOAL))
         self._sides = _sides()
-        self._place = np.zeros(5)
-        self._target = np.zeros(2)
-        self._last = np.zeros(2)
+        self._place: FloatArray = np.zeros(5)
+        self._target: FloatArray = np.zeros(2)
+        self._last: FloatArray = np.zeros(2)
         self._period_s = 1.0 / push_t.PushTWorld.CONTROL_HZ
 
     @property
@@ -125,7 +125,8 @@ class PushTProblem:
         return np.array(result)
 
     def _follow(self, path: list[FloatArray], direction: FloatArray, steps: int) -> FloatArray:
-        controls, place = np.zeros((steps, 2)), self._target.copy()
+        controls = np.zeros((steps, 2))
+        place: FloatArray = self._target.copy()
         points = list(path)
         fast, slow = self._weights.speed * self._period_s, self._weights.pushing
         for number in range(steps):
@@ -153,9 +154,7 @@ class PushTExpert:
         weights: what a plan costs.
     """
 
-    def __init__(
-        self, *, settings: MppiSettings | None = None, weights: PushTWeights | None = None
-    ) -> None:
+    def __init__(self, *, settings: MppiSettings | None = None, weights: PushTWeights | None = None) -> None:
         """Prepare planner and kinematics."""
         self._problem = PushTProblem(weights=weights)
         self._planner = Mppi(self._problem, settings=settings)
@@ -170,7 +169,7 @@ class PushTExpert:
         """
         self._planner.reset(seed)
         self._target: FloatArray | None = None
-        self._last = np.zeros(2)
+        self._last: FloatArray = np.zeros(2)
 
     def act(self, observation: Mapping[str, FloatArray]) -> FloatArray:
         """Choose the next joint targets.
