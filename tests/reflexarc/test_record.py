@@ -199,6 +199,31 @@ def test_the_expert_is_recorded_without_a_person_and_judged_by_the_twin(tmp_path
 
 
 @pytest.mark.ros
+def test_cameras_are_recorded_as_they_were_seen(tmp_path):
+    """In real time: images in the background, each with the stamp of what it shows."""
+    done = in_own_domain(
+        [
+            *("record", "arm", "cameras:=true", "--out", str(tmp_path)),
+            *("--episodes", "1", "--seconds", "4", "--json"),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = finished(tmp_path)
+    episode = Episode.open(path)
+    for camera in ("front", "wrist"):
+        images = list(episode.messages(f"{camera}/image"))
+        assert images
+        first = images[0].data
+        assert (first.width, first.height, len(first.data)) == (320, 240, 320 * 240 * 3)
+        assert len(set(first.data)) > 10
+        stamps = [image.stamp_ns for image in images]
+        assert stamps == sorted(set(stamps))
+        info = next(episode.messages(f"{camera}/camera_info"))
+        assert info.stamp_ns in stamps
+    assert {"/so101/front/image", "/so101/wrist/image"} == set(episode.metadata.quality["cameras"])
+
+
+@pytest.mark.ros
 def test_nothing_to_join_is_told(tmp_path):
     done = in_own_domain(["record", "--search-s", "1"], cwd=tmp_path)
     assert done.returncode == 2
