@@ -82,6 +82,16 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench raptor --json --out raptor.json", "for machines, and kept in a file"),
         ),
     ),
+    "seams": Bench(
+        module="reflexarc.benches.seams",
+        config="SeamsBench",
+        function="measure",
+        description="How smoothly chunks join while a policy thinks: switched, blended, in-painted.",
+        examples=(
+            Example("reflexarc bench seams", "the diffusion policy that comes with Reflexarc; ten minutes"),
+            Example("reflexarc bench seams --episodes 2 --delays-s 0.12 --plot seams.png", "quickly, drawn"),
+        ),
+    ),
     "planning": Bench(
         module="reflexarc.benches.planning",
         config="PlanningBench",
