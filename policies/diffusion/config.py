@@ -53,6 +53,8 @@ class DiffusionConfig(ImitationConfig):
     dropout: float = 0.1
     # Observations that the network sees, `step_s` apart.
     observation_steps: int = 1
+    # Known steps that the network learns to go on from, at most: what is carried out while it thinks.
+    prefix_steps: int = 4
     # How noise is taken away, from how many levels, in how many steps, and what the network tells.
     scheduler: Scheduler = Scheduler.DDIM
     training_steps: int = 100
@@ -123,6 +125,7 @@ class DiffusionConfig(ImitationConfig):
             ),
             observation_steps=self.observation_steps,
             horizon=self.horizon,
+            prefix_steps=self.prefix_steps,
             relative_to=self.relative_to,
             cameras={
                 name: CameraSettings(height=self.image_height, width=self.image_width)

@@ -125,8 +125,9 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
         images: Mapping[str, Tensor],
         noise: Tensor,
         timesteps: Tensor,
+        known: Tensor,
     ) -> Tensor:
-        return self.network.loss(chunk, observation, images, noise=noise, timesteps=timesteps)
+        return self.network.loss(chunk, observation, images, noise=noise, timesteps=timesteps, known=known)
 
 
 class Learner:
@@ -209,8 +210,9 @@ class Learner:
             torch.manual_seed(int(random.integers(2**62)))
             chunk, observation, images = self._training.take(rows)
             noise = torch.randn(chunk.shape).to(self._device)
+            known = self._known(random, len(rows)).to(self._device)
             with self._accelerator.autocast():
-                loss = self._objective(chunk, observation, images, noise, levels.to(self._device))
+                loss = self._objective(chunk, observation, images, noise, levels.to(self._device), known)
             self._optimiser.zero_grad(set_to_none=True)
             self._accelerator.backward(loss)
         self._accelerator.clip_grad_norm_(self._network.parameters(), config.clip_norm)
@@ -307,6 +309,15 @@ class Learner:
         found: torch.optim.AdamW = getattr(self._optimiser, "optimizer", self._optimiser)
         return found
 
+    def _known(self, random: np.random.Generator, count: int) -> Tensor:
+        """Which steps are known, (B, T, 1): as often none as any other number of them."""
+        config = self.config
+        first = config.observation_steps - 1
+        lengths = random.integers(0, config.prefix_steps + 1, size=count)[:, None]
+        step = np.arange(config.horizon)[None, :] - first
+        known = (step >= 0) & (step < lengths)
+        return torch.from_numpy(known.astype(np.float32))[..., None]
+
     def _validation_loss(self) -> float:
         random = np.random.default_rng((self.config.seed, 0))
         count = min(len(self._validation), _VALIDATION_PAIRS)
@@ -323,6 +334,7 @@ class Learner:
                     images,
                     noise=noise.to(self._device),
                     timesteps=levels.to(self._device),
+                    known=self._known(random, len(rows)).to(self._device),
                 )
             losses.append(float(loss) * len(rows))
         return sum(losses) / count

@@ -58,11 +58,13 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         )
         elements = len(normalisation.base)
         condition = len(normalisation.feature_mean) + sum(e.size for e in self.encoders.values())
+        # One more number tells which steps are known, to a network that has learned to go on from them.
+        inputs = elements + (1 if settings.prefix_steps else 0)
         seen = settings.observation_steps
         self.denoiser: Unet | Transformer = (
-            Unet(elements, condition, seen, settings.unet)
+            Unet(inputs, elements, condition, seen, settings.unet)
             if settings.denoiser is Denoiser.UNET
-            else Transformer(elements, condition, seen, settings.horizon, settings.transformer)
+            else Transformer(inputs, elements, condition, seen, settings.horizon, settings.transformer)
         )
         self.table = denoising_table(settings.noise)
         self._levels = training_scheduler(settings.noise).alphas_cumprod
@@ -110,8 +112,12 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         *,
         noise: Tensor,
         timesteps: Tensor,
+        known: Tensor | None = None,
     ) -> Tensor:
         """The mean squared error of what the network finds in noisy chunks.
+
+        Known steps are shown without noise and are no part of the error: what is learned is to go on from
+        them (Black et al., 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking").
 
         Args:
             chunk: shape (B, T, D), normalised.
@@ -119,6 +125,7 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
             images: by camera, shape (B, H, 3, height, width), 0 to 255.
             noise: shape (B, T, D).
             timesteps: the level of the noise, shape (B,), whole numbers.
+            known: 1 where a step is known and 0 elsewhere, shape (B, T, 1); None: nowhere.
 
         Returns:
             A number.
@@ -126,19 +133,23 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         self._levels = self._levels.to(chunk.device)
         level = self._levels[timesteps][:, None, None]
         noisy = level.sqrt() * chunk + (1.0 - level).sqrt() * noise
+        known = torch.zeros_like(chunk[..., :1]) if known is None else known
         condition = self.denoiser.prepare(self.condition(observation, images))
-        found = self.denoiser(noisy, self.denoiser.embed(timesteps), condition)
+        found = self.denoiser(self._shown(noisy, chunk, known), self.denoiser.embed(timesteps), condition)
         wanted = noise if self.settings.noise.prediction is Prediction.EPSILON else chunk
-        return functional.mse_loss(found, wanted)
+        if not self.settings.prefix_steps:
+            return functional.mse_loss(found, wanted)
+        asked = (1.0 - known).expand_as(chunk)
+        return ((found - wanted).square() * asked).sum() / asked.sum()
 
     def forward(
         self, observation: Tensor, noise: Tensor, known: Tensor, weight: Tensor, *images: Tensor
     ) -> Tensor:
         """Draw chunks: the whole loop of denoising.
 
-        Where the weight is 1 the chunk is known: in every step its noisy form takes the place of what was
-        denoised, so that the rest of the chunk is drawn to go on from it (in-painting; with a part of the
-        weight the known steps only pull).
+        Where the weight is 1 the chunk is known. A network that has learned to go on from known steps is
+        shown them as they are; to any other one their noisy form is shown in the place of what was denoised
+        (in-painting). With a part of the weight the noisy form pulls what was denoised, in all networks.
 
         Args:
             observation: shape (B, H, O), units of the robot card, the newest last.
@@ -154,13 +165,14 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         condition = self.denoiser.prepare(self.condition(observation, named))
         target = self.normalise(known, observation[:, -1])
         steps = self.denoiser.embed(torch.from_numpy(self.table.timesteps).to(noise.device))
+        held = (weight >= 1.0).to(noise.dtype)
         x = first = noise[:, 0]
         table = self.table
         drawn = 1
         for i in range(len(table.timesteps)):
             signal, share = float(table.signal[i]), float(table.noise[i])
             x = x + weight * (signal * target + share * first - x)
-            found = self.denoiser(x, steps[i : i + 1], condition)
+            found = self.denoiser(self._shown(x, target, held), steps[i : i + 1], condition)
             if self.settings.noise.prediction is Prediction.EPSILON:
                 chunk, eps = (x - share * found) / signal, found
             else:
@@ -235,6 +247,11 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
             )
         network.eval()
         return network
+
+    def _shown(self, noisy: Tensor, chunk: Tensor, known: Tensor) -> Tensor:
+        if not self.settings.prefix_steps:
+            return noisy
+        return torch.cat([noisy + known * (chunk - noisy), known], dim=-1)
 
     def _origin(self, observation: Tensor) -> Tensor:
         origin: Tensor = observation[:, self.base.clamp(min=0)] * (self.base >= 0)

@@ -22,6 +22,8 @@ from policies.policy import ActContext, PolicyError
 
 # The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train diffusion`.
 PICK_CUBE = Path(__file__).parent / "pick_cube"
+# The weight of a step that is known but not shown as it is.
+_NEARLY = 0.999
 
 
 class BackendName(enum.StrEnum):
@@ -232,6 +234,9 @@ class DiffusionPolicy:
         soft = min(self._options.soft_steps, count - 1)
         known[first : first + count] = committed
         weight[first : first + count] = 1.0
+        if model.prefix_steps:
+            # More than the network has learned to go on from: what is beyond is in-painted.
+            weight[first + model.prefix_steps : first + count] = _NEARLY
         if soft:
             weight[first + count - soft : first + count] = np.linspace(1.0, 0.0, soft + 2)[1:-1]
         return known, weight, committed[: count - soft]

@@ -112,6 +112,8 @@ class ModelSettings:
     observation_steps: int = 2
     # Steps that the network denoises; the first `observation_steps - 1` of them lie in the past.
     horizon: int = 16
+    # Known steps that the network has learned to go on from, at most; 0: it never saw any.
+    prefix_steps: int = 0
     # The term that actions are offsets from; empty: absolute set-points.
     relative_to: str = ""
     # Cameras by name.
@@ -142,6 +144,12 @@ class ModelSettings:
                 "horizon",
                 self.horizon,
                 f"at least observation_steps, {self.observation_steps}",
+            ),
+            (
+                0 <= self.prefix_steps < self.horizon - self.observation_steps + 1,
+                "prefix_steps",
+                self.prefix_steps,
+                f"0 to {self.horizon - self.observation_steps}, so that a step is left to draw",
             ),
             (
                 self.denoiser is not Denoiser.UNET or self.horizon % halvings == 0,

@@ -15,6 +15,7 @@ class Transformer(nn.Module):  # type: ignore[misc, unused-ignore]
     It attends to itself, to the steps before it, to the denoising step and to the observations.
 
     Args:
+        inputs: numbers of a step that the network sees.
         elements: numbers of an action, D.
         condition: numbers of an observation's encoding.
         observations: of a history, H.
@@ -25,13 +26,19 @@ class Transformer(nn.Module):  # type: ignore[misc, unused-ignore]
     causal: Tensor
 
     def __init__(
-        self, elements: int, condition: int, observations: int, horizon: int, settings: TransformerSettings
+        self,
+        inputs: int,
+        elements: int,
+        condition: int,
+        observations: int,
+        horizon: int,
+        settings: TransformerSettings,
     ) -> None:
         """Make the layers; positions begin small."""
         super().__init__()
         width = settings.width
         self._width = width
-        self.token = nn.Linear(elements, width)
+        self.token = nn.Linear(inputs, width)
         self.position = nn.Parameter(torch.randn(1, horizon, width) * 0.02)
         self.observed = nn.Linear(condition, width)
         self.memory_position = nn.Parameter(torch.randn(1, 1 + observations, width) * 0.02)
@@ -80,7 +87,7 @@ class Transformer(nn.Module):  # type: ignore[misc, unused-ignore]
         """Find the noise, or the chunk, in a noisy chunk.
 
         Args:
-            x: shape (B, T, D).
+            x: shape (B, T, inputs).
             step: as `embed` gives it.
             condition: as `prepare` gives it.
 

@@ -61,20 +61,23 @@ class Unet(nn.Module):  # type: ignore[misc, unused-ignore]
     as constants.
 
     Args:
+        inputs: numbers of a step that the network sees.
         elements: numbers of an action, D.
         condition: numbers of an observation's encoding.
         observations: of a history, H.
         settings: sizes.
     """
 
-    def __init__(self, elements: int, condition: int, observations: int, settings: UnetSettings) -> None:
+    def __init__(
+        self, inputs: int, elements: int, condition: int, observations: int, settings: UnetSettings
+    ) -> None:
         """Make the layers with Torch's own initial weights."""
         super().__init__()
         size, channels = settings.step_embedding, settings.channels
         self.embedding = nn.Sequential(nn.Linear(size, 4 * size), nn.Mish(), nn.Linear(4 * size, size))
         self._size = size
         last = channels[-1]
-        ins = (elements, *channels[:-1])
+        ins = (inputs, *channels[:-1])
         self.down = nn.ModuleList(
             nn.ModuleList([_Block(a, b, settings), _Block(b, b, settings)])
             for a, b in zip(ins, channels, strict=True)
@@ -126,7 +129,7 @@ class Unet(nn.Module):  # type: ignore[misc, unused-ignore]
         """Find the noise, or the chunk, in a noisy chunk.
 
         Args:
-            x: shape (B, T, D).
+            x: shape (B, T, inputs).
             step: as `embed` gives it.
             condition: as `prepare` gives it.
 

@@ -313,6 +313,7 @@ def _training(config: DiffusionBench, folder: Path) -> DiffusionConfig:
         observation_steps=config.observation_steps,
         inference_steps=config.inference_steps,
         relative_to="",
+        prefix_steps=0,
         batch_size=config.batch_size,
         device="cpu",
     )
