@@ -248,9 +248,11 @@ def legend(mapping: TeleopMapping) -> dict[str, str]:
     for part in mapping.parts.values():
         for element, axis in part.axes.items():
             signs = ("+", "-") if axis.scale > 0 else ("-", "+")
-            words[axis.control] = f"{element} {signs[0]}"
+            # About the tool itself, which mostly points down: not the way that yaw goes.
+            name = "spin" if element == "yaw" and (axis.frame or part.frame) is Frame.TOOL else element
+            words[axis.control] = f"{name} {signs[0]}"
             if axis.negative:
-                words[axis.negative] = f"{element} {signs[1]}"
+                words[axis.negative] = f"{name} {signs[1]}"
         if part.pose:
             words[part.pose] = "pose"
     words |= {control: name.replace("_", " ") for name, control in mapping.events.items()}

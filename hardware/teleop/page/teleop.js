@@ -5,8 +5,9 @@ const PERIOD_MS = 33;
 const RETRY_MS = 1000;
 const WORDS = {
   x: ["forward", "back"], y: ["left", "right"], z: ["up", "down"],
-  yaw: ["turn left", "turn right"], roll: ["roll +", "roll −"], pitch: ["tilt down", "tilt up"],
+  yaw: ["↺", "↻"], spin: ["↻", "↺"], roll: ["roll +", "roll −"], pitch: ["tilt down", "tilt up"],
 };
+const HINTS = { ready: "touch a pad to move; let go, and the robot holds", engaged: "you move the robot" };
 const STATES = { lost: "Lost", ready: "Ready", engaged: "Engaged", stopped: "Stopped" };
 
 const byId = (name) => document.getElementById(name);
@@ -56,7 +57,7 @@ function show(status) {
   const isObserver = status.role === "observer" && status.echo !== undefined;
   byId("state").dataset.state = state;
   byId("state").textContent = isObserver ? "Watching" : STATES[state];
-  byId("message").textContent = isObserver ? "another page operates; you can stop the robot" : status.message || "";
+  byId("message").textContent = isObserver ? "another page operates; you can stop the robot" : HINTS[state] || status.message || "";
   if (status.robot) byId("robot").textContent = status.robot;
   byId("age").textContent = status.link_age_ms !== undefined && status.link_age_ms < 9999000 ? `${status.link_age_ms} ms` : "";
   if (status.legend) label(status.legend);
@@ -72,8 +73,10 @@ function label(legend) {
       const [element, sign] = (legend[control] || "").split(" ");
       const words = WORDS[element] || [element ? `${element} +` : "", element ? `${element} −` : ""];
       const [up, down] = sign === "-" ? [words[1], words[0]] : words;
-      pad.querySelector(first).textContent = up;
-      pad.querySelector(second).textContent = down;
+      for (const [place, word] of [[first, up], [second, down]]) {
+        pad.querySelector(place).textContent = word;
+        pad.querySelector(place).classList.toggle("turn", word.length === 1);
+      }
     };
     tips(pad.dataset.y, ".up", ".down");
     tips(pad.dataset.x, ".righty", ".lefty");
