@@ -39,6 +39,8 @@ EXTRAS: dict[str, str] = {
     "foundation_policy": "policies",
     "h5py": "policies",
     "websockets": "remote",
+    "mcap": "recording",
+    "mcap_ros2": "recording",
     "onnxruntime": "cpu",
     "tyro": "cli",
     "rich": "cli",

@@ -391,9 +391,11 @@ for name in sorted(set(sys.modules) - before):
     assert {"numpy", "yaml"} <= set(done.stdout.split())
 
 
-@pytest.mark.parametrize("room", ["policies", "sim", "reflexarc.cli", "reflexarc_ros.bringup"])
+@pytest.mark.parametrize("room", ["policies", "sim", "recording", "reflexarc.cli", "reflexarc_ros.bringup"])
 def test_a_room_opens_without_what_is_heavy(room: str) -> None:
-    heavy = "{'torch', 'mujoco', 'rclpy', 'lerobot', 'onnxruntime', 'gymnasium', 'matplotlib', 'launch'}"
+    heavy = (
+        "{'torch', 'mujoco', 'rclpy', 'lerobot', 'onnxruntime', 'gymnasium', 'matplotlib', 'launch', 'mcap'}"
+    )
     line = f"import sys, {room}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", line], cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
