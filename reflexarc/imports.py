@@ -42,6 +42,9 @@ EXTRAS: dict[str, str] = {
     "mcap": "recording",
     "mcap_ros2": "recording",
     "onnxruntime": "cpu",
+    "pygame": "teleop",
+    "pyspacemouse": "teleop",
+    "aiohttp": "teleop",
     "tyro": "cli",
     "rich": "cli",
 }

@@ -1,13 +1,14 @@
 """Protects the page's server: who may operate, what counts as input, and that whatever fails ends in hold."""
 
 import asyncio
-import contextlib
 import http.client
 import json
 import socket
 import ssl
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -19,6 +20,10 @@ from hardware.errors import Refusal
 from hardware.teleop import LinkState, Status
 from hardware.teleop.browser import Browser, BrowserOptions
 from hardware.teleop.messages import CONTROLS, LONGEST, Input, parse_input, write_status
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from page_client import Page  # noqa: E402
 
 TOKEN = "correct-horse"
 STATUS = Status(LinkState.ENGAGED, "browser_arm", "so101", 0.02, "engaged", {"x": 0.1}, {"left_x": "y -"})
@@ -51,46 +56,6 @@ def wait_for(condition):
 
 def reading(browser):
     return browser.read(time.monotonic_ns())
-
-
-class Page:
-    """What the page does, without a browser: it says its controls again and again, and listens."""
-
-    def __init__(self, browser, token=TOKEN, **controls):
-        self.address = f"http://127.0.0.1:{browser._port}/ws?token={token}"
-        self.controls, self.pressed, self.pose, self.told = controls, [], None, {}
-        self.extra, self.answers = {}, True
-
-    async def run(self, until):
-        async with aiohttp.ClientSession() as session, session.ws_connect(self.address) as wire:
-            listener = asyncio.ensure_future(self._listen(wire))
-            deadline_s = time.monotonic() + PATIENCE_S
-            while not until():
-                assert time.monotonic() < deadline_s, self.told
-                await wire.send_str(self.message())
-                self.pressed = []
-                await asyncio.sleep(0.02)
-            listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listener
-
-    async def _listen(self, wire):
-        async for message in wire:
-            self.told = json.loads(message.data) | {"at_s": time.monotonic()}
-
-    def message(self):
-        held_ms = (time.monotonic() - self.told["at_s"]) * 1e3 if self.told else 0.0
-        return json.dumps(
-            {
-                "type": "input",
-                "controls": self.controls,
-                "pressed": self.pressed,
-                "pose": self.pose,
-                "echo": self.told.get("echo"),
-                "held_ms": held_ms,
-                **self.extra,
-            }
-        )
 
 
 def run(*tasks):
@@ -191,7 +156,7 @@ def test_with_a_certificate_the_page_is_secure(tmp_path):
 
 
 def test_a_page_operates_and_is_told_what_happens(browser):
-    page = Page(browser)
+    page = Page(browser.address)
     seen = []
 
     def until():
@@ -217,7 +182,7 @@ def test_a_page_operates_and_is_told_what_happens(browser):
 
 
 def test_hands_on_at_the_start_count_only_after_they_were_off(browser):
-    page = Page(browser, engage=1.0)
+    page = Page(browser.address, engage=1.0)
     count = []
 
     def until():
@@ -252,7 +217,7 @@ def test_a_socket_that_is_cut_without_a_word_is_silence(browser):
 
 
 def test_a_second_page_watches_until_the_first_leaves_and_may_stop_the_robot(browser):
-    first, second = Page(browser), Page(browser, engage=1.0, left_x=1.0)
+    first, second = Page(browser.address), Page(browser.address, engage=1.0, left_x=1.0)
     state = {"over": False, "stopped": False, "taken": []}
 
     def first_until():

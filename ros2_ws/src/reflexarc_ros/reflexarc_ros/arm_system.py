@@ -11,20 +11,18 @@ from policies.controller import base_card
 from reflexarc_ros.recorder_system import RECORD, with_recorder
 from reflexarc_ros.system import (
     COMMON,
-    TELEOP,
     Argument,
     NodeSpec,
     Robot,
     System,
-    find_mapping,
     find_policy,
     find_robot,
     make_specs,
     read_seed,
     refuse_for_hardware,
-    teleop_parameters,
     twin_parameters,
 )
+from reflexarc_ros.teleop_system import TELEOP, find_mapping, teleop_parameters
 
 DEFAULT_POLICY = "bc/pick_cube"
 _NO_POLICY = "none"

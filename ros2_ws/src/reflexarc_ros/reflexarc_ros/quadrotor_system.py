@@ -14,23 +14,21 @@ from policies.controller import base_card
 from reflexarc_ros.recorder_system import RECORD, with_recorder
 from reflexarc_ros.system import (
     COMMON,
-    TELEOP,
     Argument,
     NodeSpec,
     Robot,
     System,
     between,
-    find_mapping,
     find_policy,
     find_robot,
     make_specs,
     read_seed,
     refuse_for_hardware,
     split,
-    teleop_parameters,
     to_number,
     twin_parameters,
 )
+from reflexarc_ros.teleop_system import TELEOP, find_mapping, teleop_parameters
 
 # The policy that is flown where the user names none, by what the vehicle can be told.
 DEFAULT_POLICIES = {
