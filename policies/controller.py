@@ -7,7 +7,6 @@ residual layers come in lists that may be empty; every layer can be switched whi
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -165,7 +164,7 @@ class Controller:
         self._inference.close()
         close_policy(self.base)
 
-    def warm_up(self, *, repeats: int = 3) -> float:
+    def warm_up(self, *, repeats: int = 3) -> float | None:
         """Let the base answer observations that are made up, so that the first true one is not its first.
 
         What it answers goes nowhere. The controller must be reset before it acts.
@@ -174,7 +173,8 @@ class Controller:
             repeats: how often, after once more.
 
         Returns:
-            The median time of an answer, in seconds.
+            The median time of an answer, in seconds; None: the base refuses what is made up (it may want
+            images), so nobody knows.
         """
         values = {
             name: np.eye(1, len(term.names))[0] if term.unit == "quaternion" else np.zeros(len(term.names))
@@ -184,8 +184,10 @@ class Controller:
         for index in range(repeats + 1):
             observation = Observation(values, index * self._period_ns, index * self._period_ns)
             began_ns = self._clock()
-            with contextlib.suppress(PolicyError):
+            try:
                 self.base.act(observation, context=ActContext(now_ns=observation.stamp_ns))
+            except Exception:  # A policy may raise anything; a true observation will show it.
+                return None
             times_ns.append(self._clock() - began_ns)
         return statistics.median(times_ns[1:]) * 1e-9
 

@@ -26,9 +26,11 @@ COMMANDS: Mapping[str, str] = {
     "eval_raptor.json": "reflexarc eval raptor",
     "loop.json": "reflexarc bench loop",
     "faults.json": "reflexarc bench faults",
+    "demonstrations.json": "reflexarc bench demonstrations",
     "raptor.json": "reflexarc bench raptor",
     "onboard.json": "reflexarc bench onboard",
     "quadrotor.json": "reflexarc bench quadrotor",
+    "seams.json": "reflexarc bench seams --plot docs/results/seams.png",
     "planning.json": "reflexarc bench planning",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
 }

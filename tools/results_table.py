@@ -188,6 +188,15 @@ def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
+def _seams(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"seam of two chunks, {row['name']}",
+            f"plans disagree by {row['disagreement_mrad']:.1f} mrad; jerk {row['jerk_rad_s3']:,.0f} rad/s³,"
+            f" inside {row['inside_jerk_rad_s3']:,.0f}; {row['successes']} of {row['episodes']} picked",
+        )
+
+
 def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     steps = f"{d['steps']:,} environment steps"
     yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
@@ -219,6 +228,7 @@ _READERS = {
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
+    "seams": _seams,
     "raptor_teachers": _raptor_teachers,
 }
 

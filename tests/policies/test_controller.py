@@ -230,3 +230,13 @@ def test_warming_up_asks_the_policy_and_leaves_no_trace():
     assert all(context.committed is None for context in policy.contexts)
     controller.reset(0)
     assert controller.act(observation(0), now_ns=0).values[0, 0] == 0.0
+
+
+def test_a_policy_that_cannot_be_warmed_up_has_an_unknown_time():
+    policy = Ramp()
+
+    def refuse(observation):
+        raise KeyError("front")
+
+    policy.before.append(refuse)
+    assert Controller(policy, ROBOT, steady_clock=time.monotonic_ns).warm_up() is None

@@ -205,13 +205,16 @@ class PolicyNode(ReflexarcNode):
     def _warm_up(self, controller: Controller) -> None:
         """Let the policy answer a few times, and choose by its speed where it is to think."""
         took_s, period_s = controller.warm_up(), 1.0 / controller.card.rate_hz
-        is_slow = controller.card.action.horizon > 1 and took_s > _SHARE_OF_STEP * period_s
+        is_slow = controller.card.action.horizon > 1 and (
+            took_s is None or took_s > _SHARE_OF_STEP * period_s
+        )
         wanted = self.setting("inference")
         threaded = not self.is_lockstep and (wanted == THREAD or (wanted == AUTO and is_slow))
         controller.use(InferenceThread if threaded else Immediate)
-        self.health.note(inference=controller.inference, warm_up_ms=f"{took_s * 1e3:.2f}")
+        took = "an unknown time" if took_s is None else f"{took_s * 1e3:.2f} ms"
+        self.health.note(inference=controller.inference, warm_up=took)
         self.get_logger().info(
-            f"an answer of the policy takes {took_s * 1e3:.2f} ms; it thinks "
+            f"an answer of the policy takes {took}; it thinks "
             + ("in a thread of its own" if threaded else "within the control step")
         )
 
