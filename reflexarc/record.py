@@ -181,9 +181,11 @@ def _system(
             output.log(text)
 
     with runner.SystemRunner(config.name, arguments, on_line=on_line) as system:
-        yield (lambda: bool(system.is_running)), recorder.namespace
-        if system.failed is not None:
-            output.log("\n".join(lines[-20:]))
+        try:
+            yield (lambda: bool(system.is_running)), recorder.namespace
+        finally:
+            if system.failed is not None:
+                output.log("\n".join(lines[-20:]))
 
 
 def _record(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from hardware.errors import ConfigError
+from reflexarc.graph import find_namespace
 
 NODE = "recorder_node"
 _SUFFIX = f"/{NODE}/start"
@@ -41,7 +41,7 @@ class RecorderClient:
         self, namespace: str, *, search_s: float, is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """Join the graph."""
-        self._wanted, self._search_s, self._is_alive = namespace.strip("/"), search_s, is_alive
+        self._wanted, self._search_s, self._is_alive = namespace, search_s, is_alive
         self._context = rclpy.Context()
         # The words of this process are not ROS's.
         self._context.init(args=[])
@@ -59,7 +59,15 @@ class RecorderClient:
         """Find the recorder."""
         self._thread.start()
         try:
-            self.namespace = self._find()
+            self.namespace = find_namespace(
+                self._names,
+                _SUFFIX,
+                wanted=self._wanted,
+                search_s=self._search_s,
+                what="recorder",
+                expected="a running system that records",
+                mend="start one (reflexarc up arm record:=recordings), or name a system: reflexarc record arm",
+            )
         except BaseException:
             self.close()
             raise
@@ -149,33 +157,17 @@ class RecorderClient:
         self._node.destroy_node()
         self._context.try_shutdown()
 
-    def _find(self) -> str:
-        wanted = f"/{self._wanted}" if self._wanted else None
-        deadline_s = time.monotonic() + self._search_s
-        found: list[str] = []
-        while time.monotonic() < deadline_s and self._is_alive():
-            names = [name for name, _ in self._node.get_service_names_and_types()]
-            found = sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-            if wanted in found:
-                return str(wanted)
-            # The others of a crowded graph are found a little later.
-            if len(found) == 1 and wanted is None and time.monotonic() > deadline_s - 0.8 * self._search_s:
-                return found[0]
-            time.sleep(_POLL_S)
-        domain = os.environ.get("ROS_DOMAIN_ID", "0")
-        if len(found) > 1 and wanted is None:
+    def _names(self) -> list[str]:
+        """The services that are known now."""
+        if not self._is_alive():
             raise ConfigError(
-                f"there are {len(found)} recorders: {', '.join(found)}",
-                where=f"ROS domain {domain}",
-                expected="one, or a choice",
-                mend="choose one with --namespace",
+                "the system ended before it recorded",
+                where="reflexarc record",
+                expected="a system that comes up",
+                mend="see what its nodes said above",
             )
-        raise ConfigError(
-            f"there is no recorder in {wanted}" if wanted else "there is no recorder",
-            where=f"ROS domain {domain}",
-            expected="one of " + ", ".join(found) if found else "a running system that records",
-            mend="start one: reflexarc record arm --out recordings, or reflexarc up arm record:=recordings",
-        )
+        time.sleep(_POLL_S)
+        return [name for name, _ in self._node.get_service_names_and_types()]
 
     def _spin(self) -> None:
         while self._running:
