@@ -50,6 +50,19 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench faults --repeats 3 --faults 'policy killed'", "one of them, quickly"),
         ),
     ),
+    "demonstrations": Bench(
+        module="reflexarc.benches.demonstrations",
+        config="DemonstrationsBench",
+        function="measure",
+        description="Demonstrations over ROS 2, verified, exported, loaded by LeRobot, trained on by it.",
+        examples=(
+            Example("reflexarc bench demonstrations", "50 of PickCube and 100 of PegInsert; half an hour"),
+            Example(
+                "reflexarc bench demonstrations --tasks PickCube --episodes 2 --keep /tmp/demonstrations",
+                "two of one task, quickly; a second call goes on with what is there",
+            ),
+        ),
+    ),
     "diffusion": Bench(
         module="reflexarc.benches.diffusion",
         config="DiffusionBench",
