@@ -93,6 +93,24 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details="Lockstep in one process, through the command gate: the same seeds give the same result.",
     ),
+    "task": Command(
+        summary="How often a policy or expert succeeds in a task: ours, gym-pusht, gym-aloha.",
+        config="reflexarc.evals.task:TaskEval",
+        run="reflexarc.evals.task:evaluate_in_task",
+        examples=(
+            Example(
+                "reflexarc eval task expert/push_t reflexarc/PushT-v0 --episodes 20", "the planning expert"
+            ),
+            Example(
+                "reflexarc eval task /tmp/mine reflexarc/GymPushT-v0 --image-size 96 96",
+                "a policy folder with a camera, on gym-pusht",
+            ),
+        ),
+        details=(
+            "Step by step, without gate and latency, and by seeds. Tasks that have a twin are judged more\n"
+            "severely by `reflexarc eval arm`, in the whole stack."
+        ),
+    ),
     "quadrotor": Command(
         summary="How well a quadrotor's policy hovers, follows figure eights and recovers.",
         config="reflexarc.eval:QuadrotorEval",
@@ -180,7 +198,7 @@ def evaluate_arm_policy(config: ArmEval, output: Output) -> int:
     from sim.evaluation.arm import evaluate_arm
 
     card, path = _robot(config.robot), find_policy(config.policy)
-    _check_range("episodes", config.episodes, at_least=1)
+    check_range("episodes", config.episodes, at_least=1)
     with output.progress("evaluating") as progress:
         done: list[ArmEpisode] = []
 
@@ -231,7 +249,7 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
     from sim.evaluation.quadrotor import evaluate_quadrotor
 
     card, path = _robot(config.robot), find_policy(config.policy)
-    _check_range("episodes", config.episodes, at_least=0)
+    check_range("episodes", config.episodes, at_least=0)
     with output.progress("flying") as progress:
         runs: dict[str, None] = {}
 
@@ -329,7 +347,17 @@ def _latency(name: str, card: RobotCard) -> LatencyCard:
     return card.latency if name == "card" else NONE
 
 
-def _check_range(name: str, value: int, *, at_least: int) -> None:
+def check_range(name: str, value: int, *, at_least: int) -> None:
+    """Refuse a number that is too small.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        at_least: the smallest number that can be meant.
+
+    Raises:
+        ConfigError: the value is smaller.
+    """
     if value < at_least:
         from hardware.errors import ConfigError
 

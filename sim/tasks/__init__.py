@@ -10,3 +10,15 @@ gymnasium.register(
     entry_point="sim.tasks.quadrotor:QuadrotorEnv",
     vector_entry_point="sim.tasks.quadrotor:QuadrotorVectorEnv",
 )
+# Tasks of others, under our names; they need the extra `peers`.
+gymnasium.register(id="reflexarc/GymPushT-v0", entry_point="sim.tasks.peers:GymPushTEnv")
+gymnasium.register(
+    id="reflexarc/GymAlohaTransferCube-v0",
+    entry_point="sim.tasks.peers:GymAlohaEnv",
+    kwargs={"task": "transfer_cube"},
+)
+gymnasium.register(
+    id="reflexarc/GymAlohaInsertion-v0",
+    entry_point="sim.tasks.peers:GymAlohaEnv",
+    kwargs={"task": "insertion"},
+)
