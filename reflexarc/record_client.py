@@ -66,7 +66,7 @@ class RecorderClient:
                 search_s=self._search_s,
                 what="recorder",
                 expected="a running system that records",
-                mend="start one (reflexarc up arm record:=recordings), or name a system: reflexarc record arm",
+                mend="start one (reflexarc up arm record:=recordings), or name one: reflexarc record arm",
             )
         except BaseException:
             self.close()

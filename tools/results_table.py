@@ -217,6 +217,13 @@ def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "deadlines missed in the demo", f"{d['deadline_misses']}"
 
 
+def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield (
+        f"recorder killed {d['kills']} times over ROS 2: finished episodes lost",
+        f"{d['lost']} of {d['episodes_finished']}; {d['open_chunks_lost']} open chunks lost",
+    )
+
+
 _READERS = {
     "demo": _demo,
     "eval_arm": _arm,
@@ -228,6 +235,7 @@ _READERS = {
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
+    "recorder_crash": _recorder_crash,
     "seams": _seams,
     "raptor_teachers": _raptor_teachers,
 }
