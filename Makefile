@@ -17,7 +17,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 ROS_PACKAGE := ros2_ws/src/reflexarc_ros
 STAMP := .venv/setup-stamp
 RUN := .venv/bin
-COVERED := hardware policies sim
+COVERED := hardware policies recording sim
 COVERAGE_MIN := 85
 
 # Any Python from 3.8 on that really runs can start the setup: a name on PATH is no proof under pyenv.
@@ -118,5 +118,5 @@ clean: ## Remove the environments and what was built; reports and trained polici
 # Anything that setup.py's own stamp looks at. A newer file starts it; it decides whether there is work.
 $(STAMP): requirements.lock requirements.overrides pyproject.toml .python-version setup.py package.xml \
 		$(addprefix $(ROS_PACKAGE)/,pyproject.toml setup.py package.xml) $(wildcard launch/*.py $(ROS_PACKAGE)/scripts/*) \
-		$(wildcard */__init__.py) tools/setup.py
+		$(wildcard */__init__.py plugins/*/pyproject.toml) tools/setup.py
 	@$(run_setup)

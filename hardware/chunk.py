@@ -36,6 +36,8 @@ class ActionChunk:
     source: str = "policy"
     # Further proposals of the same shape, (P, T, D), for steering to choose from.
     proposals: FloatArray | None = None
+    # Capture stamp of the observation that it answers, ROS clock, in nanoseconds; None: its own start.
+    observed_ns: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no place in time or does not fit its names.
@@ -63,6 +65,10 @@ class ActionChunk:
     def end_ns(self) -> int:
         """The time from which the chunk must not be used any more."""
         return self.start_ns + round(self.valid_for_s * 1e9)
+
+    def age_s(self, now_ns: int) -> float:
+        """How old the observation behind it is at a time of the ROS clock (nanoseconds), in seconds."""
+        return (now_ns - (self.start_ns if self.observed_ns is None else self.observed_ns)) * 1e-9
 
     @property
     def is_finite(self) -> bool:
@@ -172,6 +178,28 @@ class Schedule:
             Shape (D,), or None when no chunk is valid at that time.
         """
         self._forget(now_ns)
+        return self._at(now_ns)
+
+    def preview(self, start_ns: int, step_ns: int, count: int) -> FloatArray | None:
+        """Give what would be carried out if no further chunk came; changes nothing.
+
+        Args:
+            start_ns: the first time, not before the last `sample`; ROS clock, in nanoseconds.
+            step_ns: time between two steps, in nanoseconds.
+            count: how many steps.
+
+        Returns:
+            Shape (K, D), K at most `count`: it ends where no chunk is valid any more. None: K is 0.
+        """
+        steps: list[FloatArray] = []
+        for index in range(count):
+            value = self._at(start_ns + index * step_ns)
+            if value is None:
+                break
+            steps.append(value)
+        return np.array(steps) if steps else None
+
+    def _at(self, now_ns: int) -> FloatArray | None:
         given: FloatArray | None = None
         for switch_ns, chunk in self._queue:
             if now_ns < switch_ns:
@@ -180,7 +208,7 @@ class Schedule:
             if value is None or given is None:
                 given = value
             else:
-                share = (now_ns - switch_ns) / self._blend_ns
+                share = 1.0 if now_ns - switch_ns >= self._blend_ns else (now_ns - switch_ns) / self._blend_ns
                 given = (1.0 - share) * given + share * value
         return given
 

@@ -67,3 +67,27 @@ def tilt_of(quaternion_wxyz: FloatArray) -> float:
     square = w * w + x * x + y * y + z * z
     # sin and cos of half the angle, each exact where the other is not; no quaternion at all is no attitude.
     return 2.0 * math.atan2(math.hypot(x, y), math.hypot(w, z)) if square > 0.0 else math.pi
+
+
+def turn_by(vector_rad: FloatArray) -> FloatArray:
+    """Rotation about an axis by an angle: the vector's direction and length, radians. Shape (3, 3)."""
+    angle = float(np.linalg.norm(vector_rad))
+    axis = np.asarray(vector_rad) / angle if angle > 0.0 else np.zeros(3)
+    return rotation_matrix(np.concatenate(([math.cos(angle / 2)], math.sin(angle / 2) * axis)))
+
+
+def turn_of(rotation: FloatArray) -> FloatArray:
+    """The axis and angle of a rotation matrix (3, 3): a vector (3,) whose length is the angle, 0 to pi."""
+    sine = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    size = float(np.linalg.norm(sine))
+    angle = math.atan2(size, float(np.trace(rotation)) - 1.0)
+    if size > 1e-6:
+        return np.asarray(sine * (angle / size))
+    # Half a turn: its axis is the one that stays; or next to none, where the sine is twice the vector.
+    if angle < 1.0:
+        return np.asarray(sine / 2.0)
+    stays = rotation + np.eye(3)
+    axis = stays[:, int(np.argmax(np.diag(stays)))]
+    return np.asarray(axis * (angle / np.linalg.norm(axis)))

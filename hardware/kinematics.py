@@ -49,6 +49,8 @@ class SerialChain:
                 mend="correct the names in the chain",
             )
         self.names = tuple(names)
+        # Those of them that move the tool, from the base on.
+        self.joints = tuple(joints)
         self._links = [_Link(frame, list(names)) for frame in frames]
 
     def tool_positions(self, postures: FloatArray) -> FloatArray:
@@ -65,6 +67,32 @@ class SerialChain:
         for link in reversed(self._links):
             point = link.origin + link.turn(point, postures)
         return point
+
+    def jacobian(self, posture: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Find the tool, and how it moves when the joints do.
+
+        Args:
+            posture: shape (D,), rad, in the order of `names`.
+
+        Returns:
+            The tool's position (3,) in metres and rotation (3, 3), and the Jacobian (6, D): three rows of
+            velocity (m/s), three of angular velocity (rad/s), base frame; zero for what is not in the chain.
+        """
+        point: FloatArray = np.zeros(3)
+        turned: FloatArray = np.eye(3)
+        indices, axes, origins = [], [], []
+        for link in self._links:
+            point = point + turned @ link.origin
+            if link.index is not None:
+                indices.append(link.index)
+                axes.append(turned @ link.axis)
+                origins.append(point)
+            turned = turned @ link.rotation(0.0 if link.index is None else float(posture[link.index]))
+        jacobian = np.zeros((6, len(self.names)))
+        axis, arm = np.array(axes).T, point[:, None] - np.array(origins).T
+        jacobian[:3, indices] = axis[[1, 2, 0]] * arm[[2, 0, 1]] - axis[[2, 0, 1]] * arm[[1, 2, 0]]
+        jacobian[3:, indices] = axis
+        return point, turned, jacobian
 
     def tool_rotations(self, postures: FloatArray) -> FloatArray:
         """Find how the tool is turned.
@@ -103,15 +131,24 @@ class _Link:
         fixed = rotation_matrix(quaternion / np.linalg.norm(quaternion))
         x, y, z = np.array(frame.axis, dtype=np.float64) / np.linalg.norm(frame.axis)
         k = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-        self._index = names.index(frame.name) if frame.name else None
+        self.index = names.index(frame.name) if frame.name else None
+        # The axis in the parent's frame.
+        self.axis = fixed @ np.array([x, y, z])
         self._fixed = fixed.T
         self._rest, self._sine, self._cosine = (fixed + fixed @ k @ k).T, (fixed @ k).T, (-fixed @ k @ k).T
 
+    def rotation(self, angle_rad: float) -> FloatArray:
+        """From the joint's frame into its parent's at an angle; shape (3, 3)."""
+        if self.index is None:
+            return np.asarray(self._fixed.T)
+        turned = self._rest + math.sin(angle_rad) * self._sine + math.cos(angle_rad) * self._cosine
+        return np.asarray(turned.T)
+
     def turn(self, vectors: FloatArray, postures: FloatArray) -> FloatArray:
         """From the joint's frame into its parent's, without the offset; shape (N, 3)."""
-        if self._index is None:
+        if self.index is None:
             return np.asarray(vectors @ self._fixed)
-        angle = postures[:, self._index, None]
+        angle = postures[:, self.index, None]
         turned = vectors @ self._rest
         turned += np.sin(angle) * (vectors @ self._sine)
         turned += np.cos(angle) * (vectors @ self._cosine)

@@ -14,6 +14,9 @@ from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import UNITS, CommandSpec, RobotCard
 
 POLICY_CARD_SCHEMA = "reflexarc/policy-card/1"
+# The weights in a policy folder.
+WEIGHTS_FILE = "model.safetensors"
+ONNX_FILE = "model.onnx"
 
 # What a reference node provides beside the robot's own terms.
 REFERENCE_TERMS: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -101,6 +104,8 @@ class PolicyCard:
     max_loop_age_s: float
     # How long its last chunk may be used without a fresh observation, in seconds.
     max_open_loop_s: float
+    # Observations that it wants to see, `action.step_s` apart, the newest included.
+    history: int = 1
     # One sentence for people.
     description: str = ""
     # SHA-256 of every weights file in the folder, by file name.
@@ -114,7 +119,7 @@ class PolicyCard:
         """Check what single fields cannot.
 
         Raises:
-            ConfigError: another schema.
+            ConfigError: another schema, or no observations.
         """
         if self.schema != POLICY_CARD_SCHEMA:
             raise ConfigError(
@@ -122,6 +127,13 @@ class PolicyCard:
                 where="schema",
                 expected=repr(POLICY_CARD_SCHEMA),
                 mend="use a policy card of this version",
+            )
+        if self.history < 1:
+            raise ConfigError(
+                f"history is {self.history}",
+                where="history",
+                expected="at least 1: the newest observation",
+                mend="correct the number of observations",
             )
 
 

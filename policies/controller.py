@@ -7,79 +7,49 @@ residual layers come in lists that may be empty; every layer can be switched whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from hardware import schema
-from hardware.chunk import ActionChunk, Interpolation, Schedule
+from hardware.chunk import ActionChunk, Schedule
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from policies.card import Binding, PolicyCard, bind
+from policies.controller_config import (
+    CONTROLLER_FILE,
+    CONTROLLER_SCHEMA,
+    ControllerConfig,
+    ScheduleConfig,
+    base_card,
+    close_policy,
+    controller_file,
+    find_base,
+    load_config,
+)
+from policies.history import History
+from policies.layers import LayerReport, Residual, Steering
 from policies.policy import ActContext, Policy, PolicyError
 from policies.registry import load_policy
+from policies.runtime.inference import Answer, Immediate, MakeInference, Poll, Request
+from policies.runtime.journal import Journal, JournalStep
 
-CONTROLLER_SCHEMA = "reflexarc/controller/1"
-# In a policy folder: how its chunks are to be carried out.
-CONTROLLER_FILE = "controller.yaml"
+__all__ = [
+    "CONTROLLER_FILE",
+    "CONTROLLER_SCHEMA",
+    "Controller",
+    "ControllerConfig",
+    "ScheduleConfig",
+    "base_card",
+    "load_controller",
+]
 
-
-class Steering(Protocol):
-    """Picks one of the base policy's proposals."""
-
-    name: str
-    # How many proposals it wants to see.
-    proposals: int
-
-    def choose(self, observation: Observation, chunk: ActionChunk) -> ActionChunk:
-        """Return the chunk with the chosen set-points."""
-
-
-class Residual(Protocol):
-    """Corrects the scheduled action with the fresh observation."""
-
-    name: str
-
-    def correct(self, observation: Observation, action: FloatArray) -> FloatArray:
-        """Return the corrected action, shape (D,), in the policy's order and unit."""
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How chunks become the action of the moment."""
-
-    # Cross-fade from an old chunk to a new one, seconds.
-    blend_s: float = 0.0
-    # What to give between two steps.
-    interpolation: Interpolation = Interpolation.HOLD
-
-
-@dataclass(frozen=True)
-class ControllerConfig:
-    """The YAML file of a controller."""
-
-    # The version of this format.
-    schema: str
-    # The base policy's folder, relative to the file.
-    base: str
-    # Settings of the base policy's loader (back end, clipping).
-    options: Mapping[str, Any] = field(default_factory=dict)
-    # The schedule.
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """What each layer did in the last step."""
-
-    # Action after each layer by the layer's name, shape (D,), robot order.
-    actions: Mapping[str, FloatArray]
-    # Time each layer took, in seconds.
-    timing_s: Mapping[str, float]
+# So many of the last delays are remembered; the longest of them is what the next one is expected to be.
+_DELAYS = 8
 
 
 class Controller:
@@ -91,6 +61,7 @@ class Controller:
         steering: layers that pick among proposals, in order.
         residual: layers that correct the action, in order.
         schedule: how chunks become actions.
+        inference: where and when the base and the steering think; within the control step by default.
         steady_clock: gives the steady clock in nanoseconds, for the timing report.
 
     Raises:
@@ -105,6 +76,7 @@ class Controller:
         steering: Sequence[Steering] = (),
         residual: Sequence[Residual] = (),
         schedule: ScheduleConfig | None = None,
+        inference: MakeInference = Immediate,
         steady_clock: Callable[[], int],
     ) -> None:
         """Bind the policy to the robot and start with an empty schedule."""
@@ -114,6 +86,7 @@ class Controller:
         self._steering = tuple(steering)
         self._residual = tuple(residual)
         self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
+        self.schedule = schedule
         self._schedule = Schedule(blend_s=schedule.blend_s, interpolation=schedule.interpolation)
         self._clock = steady_clock
         self._order = list(self.binding.action_order)
@@ -126,6 +99,15 @@ class Controller:
         self._period_ns = round(1e9 / base.card.rate_hz)
         self._report = LayerReport({}, {})
         self._rng = np.random.default_rng(0)
+        self._step_ns = round(base.card.action.step_s * 1e9)
+        self._history = History(base.card.history, self._step_ns)
+        self._inference = inference(self._infer)
+        # How late the last chunks were, from capture to the control step that got them.
+        self._delays_ns: deque[int] = deque(maxlen=_DELAYS)
+        self._asked = 0
+        self._refusal = ""
+        # Takes down what is needed to do every step again; None: nobody asked for it.
+        self.journal: Journal | None = None
 
     @property
     def card(self) -> PolicyCard:
@@ -160,12 +142,70 @@ class Controller:
                 mend="correct the name",
             )
         self._enabled[layer] = on
+        if self.journal is not None:
+            self.journal.enable(layer, on=on)
+
+    @property
+    def inference(self) -> str:
+        """Where the base thinks: the name of the inference in use."""
+        return self._inference.name
+
+    def use(self, inference: MakeInference) -> None:
+        """Let the base and the steering think elsewhere; call it before a reset, never while acting.
+
+        Args:
+            inference: one of the classes of `policies.runtime.inference`.
+        """
+        self._inference.close()
+        self._inference = inference(self._infer)
+
+    def close(self) -> None:
+        """End the inference, and the base where it holds something open (a connection)."""
+        self._inference.close()
+        close_policy(self.base)
+
+    def warm_up(self, *, repeats: int = 3) -> float | None:
+        """Let the base answer observations that are made up, so that the first true one is not its first.
+
+        What it answers goes nowhere. The controller must be reset before it acts.
+
+        Args:
+            repeats: how often, after once more.
+
+        Returns:
+            The median time of an answer, in seconds; None: the base refuses what is made up (it may want
+            images), so nobody knows.
+        """
+        values = {
+            name: np.eye(1, len(term.names))[0] if term.unit == "quaternion" else np.zeros(len(term.names))
+            for name, term in self.card.observation.items()
+        }
+        times_ns = []
+        for index in range(repeats + 1):
+            observation = Observation(values, index * self._period_ns, index * self._period_ns)
+            began_ns = self._clock()
+            try:
+                self.base.act(observation, context=ActContext(now_ns=observation.stamp_ns))
+            except Exception:  # A policy may raise anything; a true observation will show it.
+                return None
+            times_ns.append(self._clock() - began_ns)
+        return statistics.median(times_ns[1:]) * 1e-9
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin anew: empty schedule, recurrent state by the card's rules, randomness from the seed."""
+        """Begin anew: empty schedule, recurrent state by the card's rules, randomness from the seed.
+
+        Raises:
+            PolicyError: the base does not come to an end with what it is doing.
+        """
+        self._inference.reset()
         self._schedule.clear()
+        self._history.clear()
+        self._delays_ns.clear()
+        self._asked, self._refusal = 0, ""
         self._rng = np.random.default_rng(seed)
         self.base.reset(seed)
+        if self.journal is not None:
+            self.journal.reset(seed)
 
     def act(self, observation: Observation, *, now_ns: int) -> ActionChunk:
         """Do one control step.
@@ -181,6 +221,19 @@ class Controller:
         Raises:
             PolicyError: an observation or an action is not finite, or no chunk is valid any more.
         """
+        if self.journal is None:
+            return self._act(observation, now_ns, None)
+        step = JournalStep(observation, now_ns)
+        try:
+            step.chunk = self._act(observation, now_ns, step)
+        except Exception as error:
+            step.refusal = str(error) or type(error).__name__
+            raise
+        finally:
+            self.journal.step(step)
+        return step.chunk
+
+    def _act(self, observation: Observation, now_ns: int, step: JournalStep | None) -> ActionChunk:
         if not observation.is_finite:
             bad = sorted(n for n, v in observation.values.items() if not np.isfinite(v).all())
             raise PolicyError(f"the observation is not finite: {', '.join(bad)}")
@@ -191,14 +244,23 @@ class Controller:
             observation = Observation(
                 values, observation.stamp_ns, observation.received_steady_ns, observation.images
             )
+        self._history.add(observation)
         actions: dict[str, FloatArray] = {}
         timing: dict[str, float] = {}
         began = self._clock()
-        if self._is_due(observation.stamp_ns):
-            self._plan(observation, now_ns)
-        action = self._schedule.sample(observation.stamp_ns)
+        stamp_ns = observation.stamp_ns
+        poll = self._inference.poll(stamp_ns)
+        if step is not None:
+            step.note(poll)
+        for answer in poll.answers:
+            self._accept(answer, stamp_ns)
+        if self._is_due(stamp_ns, poll):
+            at_once = self._inference.submit(self._request(observation, now_ns))
+            if at_once is not None:
+                self._accept(at_once, stamp_ns)
+        action = self._schedule.sample(stamp_ns)
         if action is None:
-            raise PolicyError("no chunk of the base policy covers this moment")
+            raise PolicyError("no chunk of the base policy covers this moment" + self._why())
         began = self._note("base", action, began, actions, timing)
         for layer in self._residual:
             if self._enabled[layer.name]:
@@ -208,40 +270,81 @@ class Controller:
             action = action[self._order]
         if not np.isfinite(action).all():
             raise PolicyError("the action is not finite")
-        self._report = LayerReport(actions, timing)
+        current = self._schedule.current
+        assert current is not None
+        self._report = LayerReport(actions, timing, current.age_s(stamp_ns), self._refusal)
         return ActionChunk(
             kind=self.card.action.kind,
             names=self.binding.interface.names,
             values=action[None],
-            start_ns=observation.stamp_ns,
+            start_ns=stamp_ns,
             step_ns=self._period_ns,
             valid_for_s=self.card.max_open_loop_s,
+            observed_ns=current.start_ns if current.observed_ns is None else current.observed_ns,
         )
 
-    def _is_due(self, stamp_ns: int) -> bool:
+    def _why(self) -> str:
+        if self._refusal:
+            return f": {self._refusal}"
+        return "" if self._schedule.current is not None else ": the first one is still being made"
+
+    def _is_due(self, stamp_ns: int, poll: Poll) -> bool:
         chunk = self._schedule.current
-        if chunk is None or len(chunk.values) == 1:
+        if poll.is_waiting:
+            # A fresher observation takes the place of the one that waits.
+            return True
+        if poll.under_way_ns is not None:
+            if self._schedule.preview(stamp_ns, self._step_ns, 1) is None:
+                # Nothing is in force: what is under way comes first.
+                return False
+            begun_ns, step_ns, steps = poll.under_way_ns, self._step_ns, self.card.action.horizon
+        elif chunk is not None:
+            begun_ns, step_ns, steps = chunk.start_ns, chunk.step_ns, len(chunk.values)
+        else:
             return True
         # A chunk from the future is one from before the clock was set back.
-        executed_ns = self.card.action.execute * chunk.step_ns
-        return not chunk.start_ns <= stamp_ns < chunk.start_ns + executed_ns
+        return steps == 1 or not begun_ns <= stamp_ns < begun_ns + self.card.action.execute * step_ns
 
-    def _plan(self, observation: Observation, now_ns: int) -> None:
-        wanted = max((s.proposals for s in self._steering if self._enabled[s.name]), default=1)
-        committed = self._schedule.sample(observation.stamp_ns)
+    def _request(self, observation: Observation, now_ns: int) -> Request:
+        steering = tuple(s.name for s in self._steering if self._enabled[s.name])
+        # What will be carried out until the answer is there, by the slowest of the last answers.
+        steps = 1 - (-max(self._delays_ns, default=0) // self._step_ns)
+        committed = self._schedule.preview(observation.stamp_ns, self._step_ns, steps)
         context = ActContext(
             now_ns=now_ns,
-            committed=None if committed is None else committed[None],
-            proposals=wanted,
+            committed=committed if self.schedule.inpaint else None,
+            proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
+            past=self._history.past(),
             rng=self._rng,
         )
-        chunk = self.base.act(observation, context=context)
+        self._asked += 1
+        return Request(self._asked - 1, observation, context, steering, from_rest=committed is None)
+
+    def _infer(self, request: Request) -> ActionChunk:
+        """Answer a request; runs where and when the inference says."""
+        chunk = self.base.act(request.observation, context=request.context)
         for layer in self._steering:
-            if self._enabled[layer.name]:
-                chunk = layer.choose(observation, chunk)
+            if layer.name in request.steering:
+                chunk = layer.choose(request.observation, chunk)
         if not chunk.is_finite:
             raise PolicyError("the chunk is not finite")
-        self._schedule.push(chunk, now_ns=observation.stamp_ns)
+        return chunk
+
+    def _accept(self, answer: Answer, stamp_ns: int) -> None:
+        """Take an answer into the schedule, or remember why there is none."""
+        chunk, captured_ns = answer.chunk, answer.request.observation.stamp_ns
+        if chunk is None:
+            self._refusal = answer.refusal
+            return
+        delay_ns = stamp_ns - captured_ns
+        if delay_ns > 0:
+            self._delays_ns.append(delay_ns)
+            is_resting = answer.request.from_rest and self._schedule.sample(stamp_ns) is None
+            if is_resting and chunk.end_ns > stamp_ns:
+                # Nothing was carried out meanwhile: the plan begins now, whole.
+                chunk = replace(chunk, start_ns=chunk.start_ns + delay_ns, observed_ns=captured_ns)
+        taken = self._schedule.push(chunk, now_ns=stamp_ns)
+        self._refusal = "" if taken else f"the chunk came {delay_ns * 1e-9:.2f} s late, and was over by then"
 
     def _note(
         self,
@@ -280,41 +383,10 @@ def load_controller(
         ConfigError: the file or the folder has faults.
         ConfigErrors: policy and robot do not fit.
     """
-    path = Path(path)
-    if (path / CONTROLLER_FILE).exists():
-        path = path / CONTROLLER_FILE
+    path = controller_file(path)
     if path.is_dir():
         return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
-    config = _load_config(path)
-    base = load_policy(path.parent / config.base, **{"rate_hz": rate_hz, **config.options})
-    return Controller(base, robot, schedule=config.schedule, steady_clock=steady_clock)
-
-
-def base_folder(path: Path | str) -> Path:
-    """Find the base policy of a controller file, or of a policy folder, which is its own.
-
-    Args:
-        path: a controller file or a policy folder.
-
-    Returns:
-        The base policy's folder.
-
-    Raises:
-        ConfigError: the controller file has faults.
-    """
-    path = Path(path)
-    if (path / CONTROLLER_FILE).exists():
-        path = path / CONTROLLER_FILE
-    return path if path.is_dir() else path.parent / _load_config(path).base
-
-
-def _load_config(path: Path) -> ControllerConfig:
-    config = schema.load(ControllerConfig, path)
-    if config.schema != CONTROLLER_SCHEMA:
-        raise ConfigError(
-            f"schema {config.schema!r}",
-            where=str(path),
-            expected=repr(CONTROLLER_SCHEMA),
-            mend="use a controller file of this version",
-        )
-    return config
+    config = load_config(path)
+    base, options = find_base(config, path.parent)
+    policy = load_policy(base, **{"rate_hz": rate_hz, **options})
+    return Controller(policy, robot, schedule=config.schedule, steady_clock=steady_clock)

@@ -26,6 +26,9 @@ class ActContext:
     committed: FloatArray | None = None
     # How many proposals the steering layer wants (1: none to choose from).
     proposals: int = 1
+    # Earlier observations that the card's `history` asks for, oldest first, one a step of the action; the
+    # oldest that there is stands for those that are missing. Empty for a history of one.
+    past: tuple[Observation, ...] = ()
     # The source of randomness; a policy draws from nothing else.
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 

@@ -18,15 +18,24 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "raptor": ("policies.raptor.policy", "RaptorPolicy", "RaptorOptions"),
     "tracking": ("policies.tracking.policy", "TrackingPolicy", "TrackingOptions"),
     "bc": ("policies.bc.policy", "BcPolicy", "BcOptions"),
+    "diffusion": ("policies.diffusion.policy", "DiffusionPolicy", "DiffusionOptions"),
+    "expert": ("policies.expert.policy", "ExpertPolicy", "ExpertOptions"),
+    "lerobot": ("policies.lerobot.policy", "LeRobotPolicy", "LeRobotOptions"),
     "reference": ("policies.reference.policy", "ReferencePolicy", "ReferenceOptions"),
 }
+
+
+def is_url(name: Path | str) -> bool:
+    """Whether a policy's name is the address of a policy server (`policies.runtime.remote`)."""
+    return str(name).startswith(("ws://", "wss://"))
 
 
 def load_policy(folder: Path | str, *, rate_hz: float | None = None, **options: Any) -> Policy:  # noqa: ANN401
     """Load a policy.
 
     Args:
-        folder: a policy folder: `card.yaml` and the weights that it names.
+        folder: a policy folder: `card.yaml` and the weights that it names; or the address of a policy
+            server, `wss://host:port`.
         rate_hz: how often it will be asked, for methods that can be asked at any rate; None: as on
             the card.
         options: settings of the method's class (for instance `backend`).
@@ -35,8 +44,14 @@ def load_policy(folder: Path | str, *, rate_hz: float | None = None, **options: 
         The policy, weights checked against the card.
 
     Raises:
-        ConfigError: a fault of the card, the weights or the options.
+        ConfigError: a fault of the card, the weights or the options, or a server that cannot be reached.
     """
+    if is_url(folder):
+        from policies.runtime.remote import RemoteOptions, RemotePolicy
+
+        return RemotePolicy(
+            str(folder), schema.parse(RemoteOptions, options, where=f"options of {str(folder)!r}")
+        )
     card = schema.load(PolicyCard, Path(folder) / "card.yaml")
     if card.method not in METHODS:
         raise ConfigError(

@@ -50,6 +50,31 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench faults --repeats 3 --faults 'policy killed'", "one of them, quickly"),
         ),
     ),
+    "demonstrations": Bench(
+        module="reflexarc.benches.demonstrations",
+        config="DemonstrationsBench",
+        function="measure",
+        description="Demonstrations over ROS 2, verified, exported, loaded by LeRobot, trained on by it.",
+        examples=(
+            Example("reflexarc bench demonstrations", "50 of PickCube and 100 of PegInsert; half an hour"),
+            Example(
+                "reflexarc bench demonstrations --tasks PickCube --episodes 2 --keep /tmp/demonstrations",
+                "two of one task, quickly; a second call goes on with what is there",
+            ),
+        ),
+    ),
+    "diffusion": Bench(
+        module="reflexarc.benches.diffusion",
+        config="DiffusionBench",
+        function="measure",
+        description="A chunk and a gradient step of a diffusion policy, beside LeRobot's with equal weights.",
+        examples=(
+            Example("reflexarc bench diffusion", "a U-Net of 4 million numbers; a minute or two"),
+            Example(
+                "reflexarc bench diffusion --channels 32 64 --repeats 3 --json", "a small one, for machines"
+            ),
+        ),
+    ),
     "onboard": Bench(
         module="reflexarc.benches.onboard",
         config="OnboardBench",
@@ -68,6 +93,16 @@ BENCHES: Mapping[str, Bench] = {
         examples=(
             Example("reflexarc bench raptor", "a few seconds"),
             Example("reflexarc bench raptor --json --out raptor.json", "for machines, and kept in a file"),
+        ),
+    ),
+    "seams": Bench(
+        module="reflexarc.benches.seams",
+        config="SeamsBench",
+        function="measure",
+        description="How smoothly chunks join while a policy thinks: switched, blended, in-painted.",
+        examples=(
+            Example("reflexarc bench seams", "the diffusion policy that comes with Reflexarc; ten minutes"),
+            Example("reflexarc bench seams --episodes 2 --delays-s 0.12 --plot seams.png", "quickly, drawn"),
         ),
     ),
     "planning": Bench(

@@ -49,6 +49,26 @@ VERBS: dict[str, Command | Group] = {
             "With --json every log line is one JSON object on a line of its own."
         ),
     ),
+    "teleop": Command(
+        summary="Move a running robot by keyboard, gamepad, SpaceMouse, leader arm or a page on a phone.",
+        config="reflexarc.teleop:TeleopConfig",
+        run="reflexarc.teleop:run",
+        examples=(
+            Example("reflexarc teleop keyboard", "a window whose keys move the only robot there is"),
+            Example("reflexarc teleop terminal", "keys typed here, over SSH too"),
+            Example("reflexarc teleop browser", "serves a page on this machine and shows its address"),
+            Example(
+                'reflexarc teleop so101_leader --options \'{"port": "/dev/ttyACM1"}\'',
+                "a leader arm at that port",
+            ),
+            Example("reflexarc teleop", "shows the operator that the robot has"),
+            Example("reflexarc teleop --release-stop", "releases a latched emergency stop"),
+        ),
+        details=(
+            "Joins a system that `up` has brought up; `up SYSTEM teleop:=DEVICE` brings both up at once.\n"
+            "Losing the device means hold, losing this process an emergency stop; Ctrl-C lets go in order."
+        ),
+    ),
     "vehicle": Command(
         summary="Arm, disarm, take off or land a vehicle that `up` has brought up.",
         config="reflexarc.vehicle:VehicleConfig",
@@ -82,6 +102,59 @@ VERBS: dict[str, Command | Group] = {
     "bench": Group(
         summary="Measure, beside a reference in the same run, and print ratios.",
         commands="reflexarc.bench:COMMANDS",
+    ),
+    "serve": Group(
+        summary="Let a policy think on this computer for a robot on another one.",
+        commands="reflexarc.serve:COMMANDS",
+    ),
+    "replay": Command(
+        summary="Do a policy's run again from its journal, and compare every command bit for bit.",
+        config="reflexarc.replay:ReplayConfig",
+        run="reflexarc.replay:run",
+        examples=(
+            Example("reflexarc replay journal/policy_000000.mcap", "with the policy that flew"),
+            Example(
+                "reflexarc replay journal/policy_000000.mcap --policy outputs/mine --json",
+                "for machines, with a policy that lies elsewhere now",
+            ),
+        ),
+        details=(
+            "A journal is written by policy_node: reflexarc up arm journal:=journal. Exit code 1 when a\n"
+            "command differs."
+        ),
+    ),
+    "results": Command(
+        summary="Print a committed result with the command that measures it again.",
+        config="reflexarc.results:ResultsConfig",
+        run="reflexarc.results:run",
+        examples=(
+            Example("reflexarc results", "list them"),
+            Example("reflexarc results eval_arm --json", "one of them, for machines"),
+        ),
+        details="The files are those of docs/results in the clone.",
+    ),
+    "record": Command(
+        summary="Record episodes of a robot or its twin: bring a system up, or join one that runs.",
+        config="reflexarc.record:RecordConfig",
+        run="reflexarc.record:run",
+        examples=(
+            Example("reflexarc record arm --out recordings", "the arm; keys start, stop and judge episodes"),
+            Example(
+                "reflexarc record arm --episodes 50 --seconds 8 --task PickCube",
+                "fifty episodes of the twin, each from a fresh start, without a person",
+            ),
+            Example("reflexarc record", "join the recorder of `reflexarc up arm record:=recordings`"),
+        ),
+        details=(
+            "Keys: s start, x stop, y success, f failure, r re-record, d discard, n note, i instruction,"
+            " q quit.\n"
+            "An episode is a file, episode_000012.mcap; whatever happens, at most its open chunk is lost.\n"
+            "Exit code 1 when the system or the disk failed; finished episodes are safe then, too."
+        ),
+    ),
+    "data": Group(
+        summary="List, show, verify, repair, merge and delete recorded episodes.",
+        commands="reflexarc.data:COMMANDS",
     ),
     "export": Group(
         summary="Write policy folders and schemas from their sources.", commands="reflexarc.export:COMMANDS"

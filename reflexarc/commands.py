@@ -120,7 +120,7 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
         prog=" ".join(("reflexarc", *path)),
         description=describe(command),
         args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.EnumChoicesFromValues),
     )
     return getattr(found, settings), Output(json=found.json)
 

@@ -38,8 +38,8 @@ class ArmEval:
     first_seed: int = 0
     # Latency that the twin adds: none, or as on the robot card.
     latency: Literal["none", "card"] = "none"
-    # When an attempt without success ends, seconds of simulated time.
-    duration_s: float = 8.0
+    # When an attempt without success ends, seconds of simulated time; none: as the task does.
+    duration_s: float | None = None
     # Exit with 1 when a smaller share of the attempts succeeds.
     require: float | None = None
     # Also write the result, JSON, to this file.
@@ -74,7 +74,7 @@ class QuadrotorEval:
 
 COMMANDS: Mapping[str, Command] = {
     "arm": Command(
-        summary="How often an arm's policy picks up the cube, with a confidence interval.",
+        summary="How often an arm's policy or expert does its task, with a confidence interval.",
         config="reflexarc.eval:ArmEval",
         run="reflexarc.eval:evaluate_arm_policy",
         examples=(
@@ -84,11 +84,33 @@ COMMANDS: Mapping[str, Command] = {
                 "another policy folder, with the latency of the robot card",
             ),
             Example(
+                "reflexarc eval arm expert/peg_insert --robot panda_twin",
+                "an expert, on the task of another robot card",
+            ),
+            Example(
                 "reflexarc eval arm --require 0.95 --json --out arm.json",
                 "for a script: exit code 1 below 95 %",
             ),
         ),
         details="Lockstep in one process, through the command gate: the same seeds give the same result.",
+    ),
+    "task": Command(
+        summary="How often a policy or expert succeeds in a task: ours, gym-pusht, gym-aloha.",
+        config="reflexarc.evals.task:TaskEval",
+        run="reflexarc.evals.task:evaluate_in_task",
+        examples=(
+            Example(
+                "reflexarc eval task expert/push_t reflexarc/PushT-v0 --episodes 20", "the planning expert"
+            ),
+            Example(
+                "reflexarc eval task /tmp/mine reflexarc/GymPushT-v0 --image-size 96 96",
+                "a policy folder with a camera, on gym-pusht",
+            ),
+        ),
+        details=(
+            "Step by step, without gate and latency, and by seeds. Tasks that have a twin are judged more\n"
+            "severely by `reflexarc eval arm`, in the whole stack."
+        ),
     ),
     "quadrotor": Command(
         summary="How well a quadrotor's policy hovers, follows figure eights and recovers.",
@@ -177,7 +199,7 @@ def evaluate_arm_policy(config: ArmEval, output: Output) -> int:
     from sim.evaluation.arm import evaluate_arm
 
     card, path = _robot(config.robot), find_policy(config.policy)
-    _check_range("episodes", config.episodes, at_least=1)
+    check_range("episodes", config.episodes, at_least=1)
     with output.progress("evaluating") as progress:
         done: list[ArmEpisode] = []
 
@@ -228,7 +250,7 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
     from sim.evaluation.quadrotor import evaluate_quadrotor
 
     card, path = _robot(config.robot), find_policy(config.policy)
-    _check_range("episodes", config.episodes, at_least=0)
+    check_range("episodes", config.episodes, at_least=0)
     with output.progress("flying") as progress:
         runs: dict[str, None] = {}
 
@@ -273,12 +295,11 @@ def evaluate_quadrotor_policy(config: QuadrotorEval, output: Output) -> int:
 
 def _airframe_warning(policy: Path, airframe: str) -> str | None:
     """What of the airframe is outside of the policy's training distribution, where that is known."""
-    from policies.card import load_policy_card
-    from policies.controller import base_folder
+    from policies.controller import base_card
     from policies.raptor.distribution import warning
     from sim.quadrotor.airframes import load_airframe
 
-    is_raptor = load_policy_card(base_folder(policy)).method == "raptor"
+    is_raptor = base_card(policy).method == "raptor"
     return warning(load_airframe(airframe)) if is_raptor else None
 
 
@@ -331,7 +352,17 @@ def _latency(name: str, card: RobotCard) -> LatencyCard:
     return card.latency if name == "card" else NONE
 
 
-def _check_range(name: str, value: int, *, at_least: int) -> None:
+def check_range(name: str, value: int, *, at_least: int) -> None:
+    """Refuse a number that is too small.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        at_least: the smallest number that can be meant.
+
+    Raises:
+        ConfigError: the value is smaller.
+    """
     if value < at_least:
         from hardware.errors import ConfigError
 
@@ -365,7 +396,7 @@ def _show_arm(report: ArmReport, output: Output) -> None:
     interval = report.interval
     failed = [str(row.seed) for row in report.rows if not row.success]
     console.print(
-        f"[bold]{report.successes} of {report.episodes}[/bold] picked"
+        f"[bold]{report.successes} of {report.episodes}[/bold] succeeded"
         f" (95 % Wilson interval {interval.lower:.1%} to {interval.upper:.1%})"
         + (f", in {report.duration_s:.2f} s on average" if report.successes else "")
     )

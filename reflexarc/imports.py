@@ -38,7 +38,13 @@ EXTRAS: dict[str, str] = {
     "onnx": "policies",
     "foundation_policy": "policies",
     "h5py": "policies",
+    "websockets": "remote",
+    "mcap": "recording",
+    "mcap_ros2": "recording",
     "onnxruntime": "cpu",
+    "pygame": "teleop",
+    "pyspacemouse": "teleop",
+    "aiohttp": "teleop",
     "tyro": "cli",
     "rich": "cli",
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reflexarc.commands import Command, Example
@@ -11,7 +12,10 @@ from reflexarc.output import Output
 
 if TYPE_CHECKING:
     from policies.bc.config import TrainConfig
-    from policies.bc.fit import Evaluation
+    from policies.demonstrations.config import ImitationConfig
+    from policies.demonstrations.folder import Evaluation
+    from policies.diffusion.config import DiffusionConfig
+    from policies.lerobot.config import ActTrainConfig
     from policies.raptor.training.config import RaptorTrainConfig
     from policies.raptor.training.record import Row
     from policies.raptor.training.teachers.config import TeacherConfig
@@ -29,13 +33,56 @@ COMMANDS: Mapping[str, Command] = {
                 "a quick look, not a good policy",
             ),
             Example(
-                "reflexarc train bc --out /tmp/again --demonstrations demos.npz --seed 1",
+                "reflexarc train bc --out /tmp/again --data demos.npz --seed 1",
                 "from demonstrations in a file, another seed",
             ),
         ),
         details=(
             "Writes card.yaml, model.safetensors, model.onnx, training.yaml (command, seed, data hash,\n"
             "commit) and the learning curve. The same settings give the same weights."
+        ),
+    ),
+    "diffusion": Command(
+        summary="Diffusion policy: chunks drawn by denoising, learned from demonstrations of the expert.",
+        config="policies.diffusion.config:DiffusionConfig",
+        run="reflexarc.train:train_diffusion",
+        examples=(
+            Example("reflexarc train diffusion --out mine", "as the policy that picks up the cube"),
+            Example(
+                "reflexarc train diffusion --out mine --data demos.npz --denoiser transformer",
+                "from demonstrations in a file, with the transformer",
+            ),
+            Example(
+                "reflexarc train diffusion --out mine --device cuda --precision bf16 --compile"
+                " --trackers tensorboard",
+                "on a GPU, with TensorBoard",
+            ),
+        ),
+        details=(
+            "Writes card.yaml, model.safetensors, model.onnx (the whole denoising loop), training.yaml and\n"
+            "the learning curve. Interrupted, the same line goes on from the last evaluation."
+        ),
+    ),
+    "act": Command(
+        summary="ACT through LeRobot: trained by lerobot-train, judged in the twin, run as any policy.",
+        config="policies.lerobot.config:ActTrainConfig",
+        run="reflexarc.train:train_act",
+        examples=(
+            Example("reflexarc train act --out mine", "a small ACT from the expert's demonstrations"),
+            Example(
+                "reflexarc train act --out mine --data recordings --steps 50000",
+                "from your own recordings; the same line goes on where it stopped",
+            ),
+            Example(
+                "reflexarc train act --out mine --data datasets/cubes --device cuda --dim-model 512"
+                " --n-heads 8 --n-encoder-layers 4",
+                "from a LeRobot dataset, in the size of the paper, on a GPU",
+            ),
+        ),
+        details=(
+            "Writes LeRobot's own files, which LeRobot loads, and our card.yaml, controller.yaml,\n"
+            "training.yaml and learning curve. Dataset, checkpoints, TensorBoard events and log lie in\n"
+            "<out>.work. Image networks start without downloaded weights."
         ),
     ),
     "raptor": Command(
@@ -111,19 +158,62 @@ def train_bc(config: TrainConfig, output: Output) -> int:
     """
     from policies.bc.train import train
 
+    return _train_imitation(config, output, train)
+
+
+def train_diffusion(config: DiffusionConfig, output: Output) -> int:
+    """Train a diffusion policy, or go on with it.
+
+    Args:
+        config: every setting.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: no such robot, demonstrations that do not fit it, too few of them, or the folder holds
+            another training.
+    """
+    from policies.diffusion.train import train
+
+    return _train_imitation(config, output, train)
+
+
+def train_act(config: ActTrainConfig, output: Output) -> int:
+    """Train ACT through LeRobot, or go on with it.
+
+    Args:
+        config: every setting.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: no such robot, data that does not fit it, too few demonstrations, another training in the
+            same place, or LeRobot fails.
+    """
+    from policies.lerobot.train import train_act as train
+
+    return _train_imitation(config, output, train)
+
+
+def _train_imitation(
+    config: ImitationConfig | ActTrainConfig, output: Output, train: Callable[..., Path]
+) -> int:
     history: list[Evaluation] = []
     with output.progress("training") as progress:
 
         def note(evaluation: Evaluation) -> None:
             history.append(evaluation)
-            progress(evaluation.step, config.steps)
             output.log(
                 f"step {evaluation.step:>6}  training {evaluation.training_loss:.4f}"
                 f"  validation {evaluation.validation_loss:.4f}"
                 + (f"  successes {evaluation.successes}/{evaluation.rollouts}" if evaluation.rollouts else "")
             )
 
-        folder = train(config, progress=note)
+        folder = train(config, progress=note, tick=lambda step: progress(step, config.steps))
     best = max(history, key=lambda evaluation: evaluation.rank)
     output.result({"folder": folder, "best": asdict(best), "history": [asdict(e) for e in history]})
     if not output.json:

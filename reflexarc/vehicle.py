@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from reflexarc.graph import find_namespace
 from reflexarc.imports import add_ros_package
 from reflexarc.output import Output
 
@@ -90,31 +90,17 @@ def run(config: VehicleConfig, output: Output) -> int:
 
 def _find(node: Any, config: VehicleConfig, executor: Any) -> str:  # noqa: ANN401
     """The vehicle's namespace."""
-    from hardware.errors import ConfigError
 
-    wanted = f"/{config.namespace.strip('/')}" if config.namespace else None
-    deadline_s = time.monotonic() + config.search_s
-    found: list[str] = []
-    while time.monotonic() < deadline_s:
+    def names() -> list[str]:
         executor.spin_once(timeout_sec=0.1)
-        names = [name for name, _ in node.get_service_names_and_types()]
-        found = sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-        if wanted in found:
-            return str(wanted)
-        # The others of a crowded graph are found a little later.
-        if len(found) == 1 and wanted is None and time.monotonic() > deadline_s - 0.8 * config.search_s:
-            return found[0]
-    domain = os.environ.get("ROS_DOMAIN_ID", "0")
-    if not found or wanted is not None:
-        raise ConfigError(
-            f"there is no vehicle {wanted!r}" if wanted else "there is no vehicle",
-            where=f"ROS domain {domain}",
-            expected="one of " + ", ".join(found) if found else "a running system with a flight controller",
-            mend="start one (reflexarc up quadrotor robot:=px4_peer), or set ROS_DOMAIN_ID to its domain",
-        )
-    raise ConfigError(
-        f"there are {len(found)} vehicles: {', '.join(found)}",
-        where=f"ROS domain {domain}",
-        expected="one, or a choice",
-        mend="choose one with --namespace",
+        return [name for name, _ in node.get_service_names_and_types()]
+
+    return find_namespace(
+        names,
+        _SUFFIX,
+        wanted=config.namespace,
+        search_s=config.search_s,
+        what="vehicle",
+        expected="a running system with a flight controller",
+        mend="start one (reflexarc up quadrotor robot:=px4_peer), or set ROS_DOMAIN_ID to its domain",
     )

@@ -19,7 +19,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROS = Path("ros2_ws/src/reflexarc_ros")
-NODES = ("robot_node", "gate_node", "policy_node", "reference_node", "supervisor_node", "peer_node")
+NODES = (
+    "robot_node",
+    "gate_node",
+    "policy_node",
+    "reference_node",
+    "supervisor_node",
+    "peer_node",
+    "teleop_node",
+    "recorder_node",
+)
 # Architecture, section 3. Rooms of one floor do not import each other.
 FLOORS = {
     "hardware": 1,
@@ -382,9 +391,11 @@ for name in sorted(set(sys.modules) - before):
     assert {"numpy", "yaml"} <= set(done.stdout.split())
 
 
-@pytest.mark.parametrize("room", ["policies", "sim", "reflexarc.cli", "reflexarc_ros.bringup"])
+@pytest.mark.parametrize("room", ["policies", "sim", "recording", "reflexarc.cli", "reflexarc_ros.bringup"])
 def test_a_room_opens_without_what_is_heavy(room: str) -> None:
-    heavy = "{'torch', 'mujoco', 'rclpy', 'lerobot', 'onnxruntime', 'gymnasium', 'matplotlib', 'launch'}"
+    heavy = (
+        "{'torch', 'mujoco', 'rclpy', 'lerobot', 'onnxruntime', 'gymnasium', 'matplotlib', 'launch', 'mcap'}"
+    )
     line = f"import sys, {room}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", line], cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

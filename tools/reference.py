@@ -293,11 +293,13 @@ def comments(cls: type) -> dict[str, str]:
     """The sentence above each field of a dataclass; one above several fields in a row is for all of them.
 
     Args:
-        cls: the dataclass.
+        cls: the dataclass; what it inherits counts too.
 
     Returns:
         Field name to sentence.
     """
+    bases = [base for base in reversed(cls.__mro__[1:]) if dataclasses.is_dataclass(base)]
+    inherited = {name: sentence for base in bases for name, sentence in comments(base).items()}
     source = textwrap.dedent(inspect.getsource(cls))
     lines = source.splitlines()
     body = ast.parse(source).body[0]
@@ -314,7 +316,7 @@ def comments(cls: type) -> dict[str, str]:
             at -= 1
         last = " ".join(above) or last
         found[node.target.id] = last
-    return found
+    return inherited | found
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,7 @@
 """Reads the measured figures out of docs/results, for the tables of the README and of docs/results.
 
-Each file there was written by the command beside it. A file that is not there gives no row.
+Each file there was written by the command beside it in `reflexarc.results`. A file that is not there gives
+no row.
 """
 
 from __future__ import annotations
@@ -11,26 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reflexarc.results import COMMANDS
+
 Row = tuple[str, str, str, str]
-
-# File in docs/results -> the command that writes it, without `--out`.
-COMMANDS: Mapping[str, str] = {
-    "demo.json": "reflexarc demo --headless",
-    "eval_arm.json": "reflexarc eval arm",
-    "eval_arm_latency.json": "reflexarc eval arm --latency card",
-    "eval_quadrotor.json": "reflexarc eval quadrotor",
-    "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",
-    "eval_raptor.json": "reflexarc eval raptor",
-    "loop.json": "reflexarc bench loop",
-    "faults.json": "reflexarc bench faults",
-    "raptor.json": "reflexarc bench raptor",
-    "onboard.json": "reflexarc bench onboard",
-    "quadrotor.json": "reflexarc bench quadrotor",
-    "planning.json": "reflexarc bench planning",
-    "raptor_teachers.json": "reflexarc train raptor-teachers",
-    "raptor_training.json": "reflexarc train raptor",
-}
-
 
 # What a reader of the README can do without.
 _DETAILS = (
@@ -211,6 +195,15 @@ def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
+def _seams(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"seam of two chunks, {row['name']}",
+            f"plans disagree by {row['disagreement_mrad']:.1f} mrad; jerk {row['jerk_rad_s3']:,.0f} rad/s³,"
+            f" inside {row['inside_jerk_rad_s3']:,.0f}; {row['successes']} of {row['episodes']} picked",
+        )
+
+
 def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     steps = f"{d['steps']:,} environment steps"
     yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
@@ -281,6 +274,13 @@ def _demo(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "deadlines missed in the demo", f"{d['deadline_misses']}"
 
 
+def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield (
+        f"recorder killed {d['kills']} times over ROS 2: finished episodes lost",
+        f"{d['lost']} of {d['episodes_finished']}; {d['open_chunks_lost']} open chunks lost",
+    )
+
+
 _READERS = {
     "demo": _demo,
     "eval_arm": _arm,
@@ -292,6 +292,8 @@ _READERS = {
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
+    "recorder_crash": _recorder_crash,
+    "seams": _seams,
     "raptor_teachers": _raptor_teachers,
     "raptor_training": _raptor_training,
 }

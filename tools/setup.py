@@ -37,7 +37,10 @@ PARTS = "setup-parts"
 STAMP = "setup-stamp"
 # The oldest uv whose `pip sync` knows every option used below.
 UV_OLDEST = (0, 5, 0)
-EXTRAS = ("sim", "policies", "ros", "drones", "distributed", "cpu", "cli", "dev")
+EXTRAS = (
+    "sim", "recording", "teleop", "policies", "remote", "peers", "ros", "drones", "distributed", "cpu", "cli",
+    "dev",
+)  # fmt: skip
 
 # Variables of the caller's shell that lead another interpreter astray.
 MISLEADING = (
@@ -106,11 +109,12 @@ def make_main_environment() -> None:
         say("setup 4/5", f"{requirement_count(lock)} packages of requirements.lock, a minute or two")
         install_lock(uv, python, venv, lock)
         record(venv, wanted[:2])
-    say("setup 5/5", "reflexarc and reflexarc_ros, editable")
+    say("setup 5/5", "reflexarc, reflexarc_ros and the plug-ins for LeRobot, editable")
+    editable = [ROOT, ROOT / "ros2_ws" / "src" / "reflexarc_ros", *plugins()]
     run(
         [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")]
         + ["--no-deps", "--no-build-isolation", "--reinstall"]
-        + ["--editable", str(ROOT), "--editable", str(ROOT / "ros2_ws" / "src" / "reflexarc_ros")]
+        + [word for folder in editable for word in ("--editable", str(folder))]
     )
     record(venv, wanted, done=True)
     say("setup", f"ready in {time.monotonic() - started:.0f} s")
@@ -250,9 +254,15 @@ def project_files() -> list[Path]:
     files = [
         folder / name for folder in (ROOT, ros) for name in ("pyproject.toml", "setup.py", "package.xml")
     ]
+    files += [folder / "pyproject.toml" for folder in plugins()]
     files += sorted((ROOT / "launch").glob("*.py")) + sorted((ros / "scripts").glob("*"))
     # A new top-level package has to be made importable; what is in it does not matter.
     return files + sorted(ROOT.glob("[a-z]*/__init__.py"))
+
+
+def plugins() -> list[Path]:
+    """Return the folders of the packages that LeRobot finds by their names."""
+    return sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
 def digest_of(files: list[Path]) -> str:

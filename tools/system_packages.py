@@ -76,6 +76,10 @@ def packages_for_tests() -> dict[str, bool]:
         "libnewlib-arm-none-eabi": os.path.exists("/usr/lib/arm-none-eabi/newlib/libm.a")
         or compiler.startswith(("/opt/", "/usr/local/", os.path.expanduser("~") + "/")),
         "qemu-system-arm": shutil.which("qemu-system-arm") is not None,
+        # Teleoperation: a keyboard on a virtual screen, and a page in a real browser.
+        "xvfb": shutil.which("Xvfb") is not None,
+        "xdotool": shutil.which("xdotool") is not None,
+        "chromium": any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")),
     }
 
 

@@ -4,70 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardware.errors import ConfigError
+from policies.demonstrations.config import ImitationConfig, out_of_range
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ImitationConfig):
     """Everything that decides what a training run gives."""
 
-    # The policy folder to write.
-    out: str
-    # Demonstrations, an .npz file of `sim.experts`; empty: the scripted expert gives them anew.
-    demonstrations: str = ""
-    # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
-    episodes: int = 600
-    demonstration_seed: int = 1_000_000
-    # Noise on what the expert executes (not on what it says), rad: its corrections are shown too.
-    noise_std_rad: float = 0.008
-    # The robot whose card names, orders and units the policy is made for.
-    robot: str = "so101_twin"
-    # The Gymnasium task that roll-outs are made in.
-    task: str = "reflexarc/PickCube-v0"
-    # The policy's name on its card.
-    name: str = "pick-cube-bc"
-    # Makes the run repeatable: initial weights, split, order of the batches.
-    seed: int = 0
-    # The terms that the policy sees, by their names on the robot card.
-    observation: tuple[str, ...] = ("joint_position", "joint_velocity", "cube_position", "cube_orientation")
-    # The term that actions are learned as offsets from; empty: absolute set-points.
-    relative_to: str = "joint_position"
-    # Time between two actions of a demonstration and of a chunk, seconds.
-    step_s: float = 0.04
-    # Steps in a chunk.
-    horizon: int = 16
-    # Steps of a chunk that are carried out before the next one is asked for.
-    execute: int = 4
-    # How often the controller acts; between the steps of a chunk it interpolates, Hz.
-    rate_hz: float = 50.0
-    # Cross-fade from one chunk to the next, seconds.
-    blend_s: float = 0.08
     # Widths of the hidden layers.
     hidden: tuple[int, ...] = (160, 160, 160)
-    # Gradient steps, if nothing ends the training before.
-    steps: int = 12_000
-    # Training pairs a gradient step.
-    batch_size: int = 256
-    # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
-    learning_rate: float = 1.5e-3
-    # Decoupled weight decay.
-    weight_decay: float = 1e-4
-    # How slowly the averaged weights follow the trained ones; the averaged ones are evaluated and kept.
-    average_decay: float = 0.998
-    # Share of the demonstrations that is held out for the validation loss.
-    validation_share: float = 0.1
-    # Gradient steps between two evaluations.
-    evaluate_every: int = 2_400
-    # Roll-outs an evaluation; the most successful weights are kept. 0: the validation loss chooses alone.
-    rollouts: int = 50
-    # Seed of the first roll-out; the others follow. Demonstrations and final tests use other ranges.
-    rollout_seed: int = 900_000
-    # Evaluations without a better one that end the training.
-    patience: int = 4
-    # The oldest data, from capture to motor, with which the policy still works, seconds.
-    max_loop_age_s: float = 0.08
-    # How long its last action may be used without a fresh observation, seconds.
-    max_open_loop_s: float = 0.12
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no training can run.
@@ -75,36 +20,6 @@ class TrainConfig:
         Raises:
             ConfigError: a number is out of range.
         """
-        positive = (
-            "episodes",
-            "step_s",
-            "horizon",
-            "execute",
-            "rate_hz",
-            "steps",
-            "batch_size",
-            "learning_rate",
-            "evaluate_every",
-            "patience",
-            "max_loop_age_s",
-            "max_open_loop_s",
-        )
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise _out_of_range(name, getattr(self, name), "a positive number")
-        if self.execute > self.horizon:
-            raise _out_of_range("execute", self.execute, f"at most the horizon, {self.horizon}")
-        for name in ("validation_share", "average_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise _out_of_range(name, getattr(self, name), "a share, at least 0 and below 1")
-        for name in ("rollouts", "blend_s", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
-            if not getattr(self, name) >= 0:
-                raise _out_of_range(name, getattr(self, name), "zero or a positive number")
+        super().__post_init__()
         if not self.hidden or min(self.hidden) < 1:
-            raise _out_of_range("hidden", self.hidden, "at least one width, each positive")
-
-
-def _out_of_range(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{name} is {value!r}", where="training config", expected=expected, mend=f"correct {name}"
-    )
+            raise out_of_range("hidden", self.hidden, "at least one width, each positive")

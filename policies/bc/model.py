@@ -1,4 +1,4 @@
-"""The network of behaviour cloning in Torch: the module that is trained, and the back end."""
+"""The network of behaviour cloning in Torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from policies.bc.data import Normalisation
-from policies.bc.network import BcWeights, Float32Array
+from policies.bc.network import BcWeights
+from policies.demonstrations.statistics import Normalisation
 
 
 class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -124,23 +124,3 @@ class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
                 layer.weight.copy_(torch.from_numpy(weight.copy()))
                 layer.bias.copy_(torch.from_numpy(bias.copy()))
         return module
-
-
-class TorchBackend:
-    """The network in Torch.
-
-    Args:
-        weights: the network's arrays.
-    """
-
-    name = "torch"
-
-    def __init__(self, weights: BcWeights) -> None:
-        """Build the module."""
-        self._module = BcModule.from_weights(weights).eval()
-
-    def evaluate(self, observation: Float32Array) -> Float32Array:
-        """Answer one observation; see `policies.bc.network.Backend.evaluate`."""
-        with torch.inference_mode():
-            out: Float32Array = self._module(torch.from_numpy(observation[None].copy()))[0].numpy()
-        return out

@@ -13,7 +13,7 @@ An observation vector goes through four stages, all of them part of the weights 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
-
-Float32Array = NDArray[np.float32]
-IndexArray = NDArray[np.int64]
+from policies.demonstrations.layout import Float32Array, IndexArray, features
 
 _MEND = "train the policy again with policies.bc.train"
 
@@ -240,44 +238,6 @@ class NumpyBackend:
         # Index -1 reads a number that the factor 0 removes.
         offsets += observation[weights.base] * self._is_relative
         return offsets
-
-
-def features(observation: Float32Array, plain: IndexArray, pairs: IndexArray) -> Float32Array:
-    """Turn observation vectors into what the network normalises.
-
-    Args:
-        observation: shape (..., O).
-        plain: which numbers to keep, (P,).
-        pairs: whose products to take, (2, Q).
-
-    Returns:
-        Shape (..., P + Q).
-    """
-    return np.concatenate(
-        [observation[..., plain], observation[..., pairs[0]] * observation[..., pairs[1]]], axis=-1
-    )
-
-
-def feature_indices(is_quaternion: Sequence[tuple[int, bool]]) -> tuple[IndexArray, IndexArray]:
-    """Say which features an observation of several terms has.
-
-    Args:
-        is_quaternion: for every term, in order, its length and whether it is a quaternion.
-
-    Returns:
-        `plain` and `pairs` of `BcWeights`.
-    """
-    plain: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    start = 0
-    for length, quaternion in is_quaternion:
-        numbers = range(start, start + length)
-        if quaternion:
-            pairs.extend(itertools.combinations_with_replacement(numbers, 2))
-        else:
-            plain.extend(numbers)
-        start += length
-    return np.array(plain, np.int64), np.array(pairs, np.int64).reshape(-1, 2).T
 
 
 def _frozen[Number: np.generic](array: NDArray[np.generic], kind: type[Number]) -> NDArray[Number]:

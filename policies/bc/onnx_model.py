@@ -1,51 +1,15 @@
-"""The network of behaviour cloning as an ONNX model, and its ONNX Runtime back end."""
+"""The network of behaviour cloning as an ONNX model."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.bc.network import BcWeights, Float32Array
-from policies.runtime.onnx_session import BoundSession, make_session
+from policies.bc.network import BcWeights
 
 # Version 18 of the operators is what ONNX Runtime 1.14 and TensorRT 8.6 and newer read.
 _OPERATOR_SET = 18
 _FILE_VERSION = 8
-
-
-class OnnxBackend:
-    """The network in ONNX Runtime.
-
-    Args:
-        model: the ONNX file or its bytes: input `observation` (batch, O), output `action` (batch, T, D).
-        weights: the same network's arrays, for their shapes.
-
-    Raises:
-        ConfigError: ONNX Runtime cannot be loaded, or refuses the model.
-    """
-
-    name = "onnx"
-
-    def __init__(self, model: Path | str | bytes, weights: BcWeights) -> None:
-        """Load the model and bind it for one robot."""
-        shapes = {
-            "observation": (1, weights.observation_size),
-            "action": (1, weights.horizon, weights.action_size),
-        }
-        self._bound = BoundSession(make_session(model), shapes)
-        self._observation, self._action = (
-            self._bound.inputs["observation"][0],
-            self._bound.outputs["action"][0],
-        )
-
-    def evaluate(self, observation: Float32Array) -> Float32Array:
-        """Answer one observation; see `policies.bc.network.Backend.evaluate`."""
-        self._observation[:] = observation
-        self._bound.run()
-        action: Float32Array = self._action.copy()
-        return action
 
 
 def onnx_model(weights: BcWeights) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,22 @@ from numpy.typing import NDArray
 from hardware.chunk import ActionChunk
 from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import Observation
-from policies.bc.data import Layout
 from policies.bc.network import Backend, BcWeights, NumpyBackend
-from policies.card import PolicyCard, load_policy_card
+from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
+from policies.demonstrations.layout import Float32Array, Layout
 from policies.policy import ActContext, PolicyError
+from policies.runtime.engines import (
+    BackendName,
+    Device,
+    Engine,
+    TorchEngine,
+    onnx_engine,
+    require_cpu,
+    torch_is_missing,
+)
 
 # The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train bc`.
 PICK_CUBE = Path(__file__).parent / "pick_cube"
-WEIGHTS_FILE = "model.safetensors"
-ONNX_FILE = "model.onnx"
-
-
-class BackendName(enum.StrEnum):
-    """The libraries that can evaluate the network."""
-
-    NUMPY = "numpy"
-    TORCH = "torch"
-    ONNX = "onnx"
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class BcOptions:
 
     # The library that evaluates the network.
     backend: BackendName = BackendName.ONNX
+    # Where it does; tensorrt is for ONNX, and NumPy knows the CPU alone.
+    device: Device = Device.CPU
 
 
 class BcPolicy:
@@ -91,7 +91,7 @@ class BcPolicy:
                 mend="train the policy again with policies.bc.train",
             )
         weights = BcWeights.load(folder / WEIGHTS_FILE)
-        return cls(card, weights, make_backend(options.backend, folder, weights))
+        return cls(card, weights, make_backend(options.backend, folder, weights, device=options.device))
 
     @property
     def backend(self) -> str:
@@ -156,36 +156,56 @@ class BcPolicy:
         )
 
 
-def make_backend(name: BackendName, folder: Path, weights: BcWeights) -> Backend:
+class EngineBackend:
+    """The network in an engine of `policies.runtime.engines`.
+
+    Args:
+        name: of the library.
+        engine: its input `observation` (1, O) and output `action` (1, T, D).
+    """
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        """Keep the arrays at hand."""
+        self.name, self._engine = name, engine
+        self._observation, self._action = engine.inputs["observation"][0], engine.outputs["action"][0]
+
+    def evaluate(self, observation: Float32Array) -> Float32Array:
+        """Answer one observation; see `policies.bc.network.Backend.evaluate`."""
+        self._observation[:] = observation
+        self._engine.run()
+        action: Float32Array = self._action.copy()
+        return action
+
+
+def make_backend(
+    name: BackendName, folder: Path, weights: BcWeights, *, device: Device = Device.CPU
+) -> Backend:
     """Make a back end.
 
     Args:
         name: which one.
         folder: the policy folder, for the ONNX model.
-        weights: the network's arrays, for the others.
+        weights: the network's arrays, for the others and for the shapes.
+        device: where it evaluates.
 
     Returns:
         The back end.
 
     Raises:
-        ConfigError: its library cannot be loaded, or it refuses the model.
+        ConfigError: its library cannot be loaded or does not know the device, or it refuses the model.
     """
     if name is BackendName.NUMPY:
+        require_cpu(device)
         return NumpyBackend(weights)
+    inputs = {"observation": (1, weights.observation_size)}
+    outputs = {"action": (1, weights.horizon, weights.action_size)}
     if name is BackendName.ONNX:
-        from policies.bc.onnx_model import OnnxBackend
-
-        return OnnxBackend(folder / ONNX_FILE, weights)
+        return EngineBackend(name, onnx_engine(folder / ONNX_FILE, {**inputs, **outputs}, device=device))
     try:
-        from policies.bc.model import TorchBackend
+        from policies.bc.model import BcModule
     except ImportError as error:
-        raise ConfigError(
-            f"Torch cannot be loaded ({error})",
-            where="Torch back end",
-            expected="the package torch",
-            mend="install the extra reflexarc[policies], or choose the numpy back end",
-        ) from error
-    return TorchBackend(weights)
+        raise torch_is_missing(error) from error
+    return EngineBackend(name, TorchEngine(BcModule.from_weights(weights), inputs, outputs, device=device))
 
 
 def _check_card(card: PolicyCard, weights: BcWeights) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 
 import numpy as np
 
 from hardware.errors import ConfigError
 from policies.raptor.network import Backend, NumpyBackend, RaptorWeights, load_tensors
+from policies.runtime.engines import BackendName, Device, require_cpu, torch_is_missing
 
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
@@ -17,44 +17,35 @@ EXAMPLE_FILE = "example.safetensors"
 EXAMPLE_TOLERANCE = 1e-5
 
 
-class BackendName(enum.StrEnum):
-    """The back ends."""
-
-    NUMPY = "numpy"
-    TORCH = "torch"
-    ONNX = "onnx"
-
-
-def make_backend(name: BackendName, folder: Path, weights: RaptorWeights) -> Backend:
+def make_backend(
+    name: BackendName, folder: Path, weights: RaptorWeights, *, device: Device = Device.CPU
+) -> Backend:
     """Make a back end.
 
     Args:
         name: which one.
         folder: the policy folder, for the ONNX model.
         weights: the trained arrays, for the others.
+        device: where it evaluates; see `RaptorOptions`.
 
     Returns:
         The back end.
 
     Raises:
-        ConfigError: its library cannot be loaded, or it refuses the model.
+        ConfigError: its library cannot be loaded or does not know the device, or it refuses the model.
     """
     if name is BackendName.NUMPY:
+        require_cpu(device)
         return NumpyBackend(weights)
     if name is BackendName.ONNX:
         from policies.raptor.onnx_backend import OnnxBackend
 
-        return OnnxBackend(folder / ONNX_FILE)
+        return OnnxBackend(folder / ONNX_FILE, device=device)
     try:
         from policies.raptor.torch_backend import TorchBackend
     except ImportError as error:
-        raise ConfigError(
-            f"Torch cannot be loaded ({error})",
-            where="Torch back end",
-            expected="the package torch",
-            mend="install the extra reflexarc[policies], or choose the numpy back end",
-        ) from error
-    return TorchBackend(weights)
+        raise torch_is_missing(error) from error
+    return TorchBackend(weights, device=device)
 
 
 def self_test(backend: Backend, weights: RaptorWeights, example: Path) -> float:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from hardware.errors import ConfigError
-from policies.raptor.backends import WEIGHTS_FILE, BackendName, make_backend
+from policies.raptor.backends import WEIGHTS_FILE, make_backend
 from policies.raptor.convert import PACKAGE
 from policies.raptor.network import OBSERVATION_SIZE, Backend, Float32Array, RaptorWeights
 from policies.raptor.policy import PUBLISHED
+from policies.runtime.engines import BackendName
 
 REFERENCE = "foundation_policy"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from policies.raptor.network import ACTION_SIZE, OBSERVATION_SIZE, Float32Array, RaptorWeights
-from policies.runtime.onnx_session import DEFAULT_PROVIDERS, BoundSession, make_session
+from policies.runtime.engines import Device, providers
+from policies.runtime.onnx_session import BoundSession, make_session
 
 # Version 18 of the operators is what ONNX Runtime 1.14 and TensorRT 8.6 and newer read.
 _OPERATOR_SET = 18
@@ -21,7 +21,7 @@ class OnnxBackend:
     Args:
         model: the ONNX file or its bytes: inputs `observation` (batch, 22) and `hidden` (batch, H),
             outputs `action` (batch, 4) and `next_hidden` (batch, H).
-        providers: execution providers, the preferred one first.
+        device: where it evaluates.
 
     Raises:
         ConfigError: ONNX Runtime cannot be loaded, or the model is not such a network.
@@ -29,9 +29,9 @@ class OnnxBackend:
 
     name = "onnx"
 
-    def __init__(self, model: Path | str | bytes, *, providers: Sequence[str] = DEFAULT_PROVIDERS) -> None:
+    def __init__(self, model: Path | str | bytes, *, device: Device = Device.CPU) -> None:
         """Load the model and bind it for one vehicle."""
-        self._session = make_session(model, providers=providers)
+        self._session = make_session(model, providers=providers(device))
         sizes = {value.name: value.shape[-1] for value in self._session.get_inputs()}
         self.hidden_size = int(sizes.get("hidden", 0))
         self._bound: dict[int, BoundSession] = {}

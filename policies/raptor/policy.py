@@ -19,7 +19,6 @@ from policies.raptor.backends import (
     EXAMPLE_FILE,
     ONNX_FILE,
     WEIGHTS_FILE,
-    BackendName,
     make_backend,
     self_test,
 )
@@ -27,6 +26,7 @@ from policies.raptor.contract import MOTORS, card_clipping, check_card
 from policies.raptor.executor import Executor, ExecutorConfig, ExecutorStatus, NativeRule
 from policies.raptor.network import ACTION_SIZE, OBSERVATION_SIZE, Backend, Float32Array, RaptorWeights
 from policies.raptor.observe import observe
+from policies.runtime.engines import BackendName, Device
 
 # The folder of the published policy, converted from the `foundation-policy` wheel.
 PUBLISHED = Path(__file__).parent / "published"
@@ -38,6 +38,8 @@ class RaptorOptions:
 
     # The library that evaluates the network.
     backend: BackendName = BackendName.NUMPY
+    # Where it does; a network of 2,084 parameters is far too small for any but the CPU.
+    device: Device = Device.CPU
     # How often the policy is asked, in Hz; the card's rate when absent. The hidden state advances at
     # the rate of the training whatever this is.
     rate_hz: float | None = None
@@ -118,7 +120,7 @@ class RaptorPolicy:
                 mend="convert the checkpoint again with policies.raptor.convert",
             )
         weights = RaptorWeights.load(folder / WEIGHTS_FILE)
-        backend = make_backend(options.backend, folder, weights)
+        backend = make_backend(options.backend, folder, weights, device=options.device)
         self_test(backend, weights, folder / EXAMPLE_FILE)
         return cls(card, weights, backend, options)
 

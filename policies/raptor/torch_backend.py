@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.raptor.network import ACTION_SIZE, OBSERVATION_SIZE, Float32Array, RaptorWeights
+from policies.runtime.engines import Device, TorchEngine
 
 
 class RaptorModule(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -64,30 +65,45 @@ class RaptorModule(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class TorchBackend:
-    """The network in Torch, without gradients.
+    """The network in Torch, with one engine per batch size.
 
     Args:
         weights: the trained arrays.
         device: where it runs.
+
+    Raises:
+        ConfigError: Torch does not know the device.
     """
 
     name = "torch"
 
-    def __init__(self, weights: RaptorWeights, *, device: str = "cpu") -> None:
+    def __init__(self, weights: RaptorWeights, *, device: Device = Device.CPU) -> None:
         """Make the module."""
         self.hidden_size = weights.hidden_size
-        self._device = torch.device(device)
-        self._module = RaptorModule.from_weights(weights).to(self._device).eval().requires_grad_(False)
+        self._device, self._module = device, RaptorModule.from_weights(weights)
+        self._engines: dict[int, TorchEngine] = {}
+        self._engine(1)
 
     def step(self, observation: Float32Array, hidden: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Evaluate the network once; see `Backend.step`."""
-        with torch.inference_mode():
-            action, after = self._module(self._tensor(observation), self._tensor(hidden))
-            return action.cpu().numpy(), after.cpu().numpy()
+        one = observation.ndim == 1
+        engine = self._engine(1 if one else len(observation))
+        engine.inputs["observation"][:] = observation
+        engine.inputs["hidden"][:] = hidden
+        engine.run()
+        action, after = engine.outputs["action"], engine.outputs["next_hidden"]
+        return (action[0].copy(), after[0].copy()) if one else (action.copy(), after.copy())
 
-    def _tensor(self, array: Float32Array) -> Tensor:
-        # The copy is writable, as Torch wants it, and cheaper than torch.tensor.
-        return torch.from_numpy(array.copy()).to(self._device)
+    def _engine(self, batch: int) -> TorchEngine:
+        engine = self._engines.get(batch)
+        if engine is None:
+            engine = self._engines[batch] = TorchEngine(
+                self._module,
+                {"observation": (batch, OBSERVATION_SIZE), "hidden": (batch, self.hidden_size)},
+                {"action": (batch, ACTION_SIZE), "next_hidden": (batch, self.hidden_size)},
+                device=self._device,
+            )
+        return engine
 
 
 def _torch_names() -> dict[str, str]:

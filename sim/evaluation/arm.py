@@ -21,7 +21,7 @@ class ArmEpisode:
 
     # What it began with.
     seed: int
-    # Whether the cube was lifted and held.
+    # Whether the task was done.
     success: bool
     # When it ended, seconds after its start.
     duration_s: float
@@ -74,18 +74,18 @@ def evaluate_arm(
     *,
     seeds: Iterable[int] = range(100),
     latency: LatencyCard = NONE,
-    duration_s: float = 8.0,
+    duration_s: float | None = None,
     on_episode: Callable[[ArmEpisode], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> ArmReport:
-    """Let a controller pick up a cube from many starts.
+    """Let a controller do the task of the card's world from many starts.
 
     Args:
         make_controller: builds the controller for the robot.
         card: the arm's card.
-        seeds: one attempt each; seed s begins as `reset(seed=s)` of `reflexarc/PickCube-v0`.
+        seeds: one attempt each; seed s begins as `reset(seed=s)` of the world's Gymnasium task.
         latency: of the wire; the card's own is `card.latency`.
-        duration_s: when an attempt without success ends.
+        duration_s: when an attempt without success ends; None: as the task does.
         on_episode: is told every attempt.
         on_step: is told every instant.
 
@@ -99,9 +99,10 @@ def evaluate_arm(
     controller, gate = make_controller(card), make_gate(card)
     rows: list[ArmEpisode] = []
     with ArmTwin(card, seed=0, latency=latency) as twin:
+        end_ns = round((twin.world.DURATION_S if duration_s is None else duration_s) * 1e9)
 
         def is_over(step: Step) -> bool:
-            return twin.success or step.now_ns >= round(duration_s * 1e9)
+            return twin.success or step.now_ns >= end_ns
 
         for seed in seeds:
             run = run_lockstep(twin, controller, gate, until=is_over, on_step=on_step, seed=seed)

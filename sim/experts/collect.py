@@ -1,21 +1,20 @@
-"""Collects demonstrations of `reflexarc/PickCube-v0` from the scripted expert."""
+"""Collects demonstrations of a task from its expert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
 from sim.experts.demonstrations import Demonstrations
-from sim.experts.pick_cube import PickCubeExpert
-from sim.tasks.pick_cube import CONTROL_HZ
-from sim.worlds import so101
-from sim.worlds.pick_cube import PickCubeSettings, PickCubeWorld
+from sim.experts.library import Expert, make_expert
+from sim.worlds.arm_world import ArmWorld
+from sim.worlds.library import find_world
 
-TASK = "reflexarc/PickCube-v0"
 FloatArray = NDArray[np.float64]
 _NOISE_STREAM = 1
 
@@ -51,23 +50,25 @@ class ActionNoise:
 def collect(
     episodes: int,
     *,
+    task: str = "reflexarc/PickCube-v0",
     first_seed: int = 0,
     noise: ActionNoise | None = None,
-    settings: PickCubeSettings | None = None,
-    duration_s: float = 8.0,
+    settings: Any = None,  # noqa: ANN401
+    duration_s: float | None = None,
     tail_s: float = 0.4,
-    expert: PickCubeExpert | None = None,
+    expert: Expert | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Demonstrations:
     """Let the expert work.
 
     Args:
         episodes: how many, one after the other.
+        task: the Gymnasium name of a task with an expert.
         first_seed: seed of the first episode, the next has one more; the same seed begins as
             `reset(seed=...)` of the task does.
         noise: on the executed actions; None: none.
-        settings: where the cube starts and what counts as success.
-        duration_s: when an episode without success ends.
+        settings: how an attempt begins and what counts as success, of the task's world; None: as usual.
+        duration_s: when an episode without success ends; None: as the task does.
         tail_s: how long an episode goes on after success, so that holding is shown too.
         expert: who works; None: one with its usual settings.
         progress: called with the number of finished episodes after each.
@@ -76,7 +77,7 @@ def collect(
         All episodes, failed ones too (`Demonstrations.successful` leaves them out).
 
     Raises:
-        ConfigError: the number of episodes or the seed is negative.
+        ConfigError: the number of episodes or the seed is negative, or the task is unknown.
     """
     if episodes < 0 or first_seed < 0:
         raise ConfigError(
@@ -85,8 +86,9 @@ def collect(
             expected="zero or more",
             mend="correct the number",
         )
-    world = PickCubeWorld(settings=settings)
-    expert = expert or PickCubeExpert()
+    kind: Any = find_world(task)
+    world: ArmWorld = kind(settings=settings)
+    expert = expert or make_expert(task)
     rows: list[dict[str, FloatArray]] = []
     labels: list[FloatArray] = []
     executed: list[FloatArray] = []
@@ -96,29 +98,32 @@ def collect(
         before = len(rows)
         seed = first_seed + number
         world.reset(np.random.default_rng(seed))
-        disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)))
-        succeeded = _episode(world, expert, disturb, duration_s, tail_s, rows, labels, executed)
+        expert.reset(seed)
+        disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)), len(world.JOINTS))
+        succeeded = _episode(
+            world, expert, disturb, duration_s or world.DURATION_S, tail_s, rows, labels, executed
+        )
         lengths.append(len(rows) - before)
         success.append(succeeded)
         if progress is not None:
             progress(number + 1)
     return Demonstrations(
         observations={name: np.array([row[name] for row in rows]) for name in world.observe()},
-        actions=np.array(labels).reshape(-1, len(so101.JOINTS)),
-        executed=np.array(executed).reshape(-1, len(so101.JOINTS)),
+        actions=np.array(labels).reshape(-1, len(world.JOINTS)),
+        executed=np.array(executed).reshape(-1, len(world.JOINTS)),
         episode=np.repeat(np.arange(episodes, dtype=np.int64), lengths),
         success=np.array(success, dtype=np.bool_),
         seeds=np.arange(first_seed, first_seed + episodes, dtype=np.int64),
-        action_names=so101.JOINTS,
-        period_ns=1_000_000_000 // CONTROL_HZ,
-        task=TASK,
+        action_names=world.JOINTS,
+        period_ns=1_000_000_000 // world.CONTROL_HZ,
+        task=task,
     )
 
 
 class _Noise:
-    def __init__(self, noise: ActionNoise | None, rng: np.random.Generator) -> None:
+    def __init__(self, noise: ActionNoise | None, rng: np.random.Generator, size: int) -> None:
         self._noise, self._rng = noise, rng
-        self._value = np.zeros(len(so101.JOINTS))
+        self._value = np.zeros(size)
 
     def __call__(self) -> FloatArray:
         if self._noise is not None:
@@ -129,8 +134,8 @@ class _Noise:
 
 
 def _episode(
-    world: PickCubeWorld,
-    expert: PickCubeExpert,
+    world: ArmWorld,
+    expert: Expert,
     disturb: _Noise,
     duration_s: float,
     tail_s: float,
@@ -138,7 +143,7 @@ def _episode(
     labels: list[FloatArray],
     executed: list[FloatArray],
 ) -> bool:
-    period_ns = 1_000_000_000 // CONTROL_HZ
+    period_ns = 1_000_000_000 // world.CONTROL_HZ
     end_ns = round(duration_s * 1e9)
     succeeded = False
     ranges = world.joint_ranges

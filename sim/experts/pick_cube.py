@@ -94,6 +94,9 @@ class PickCubeExpert:
         self._lead_s = np.array([arm] * 5 + [jaw]) + self.settings.period_s / 2
         self._lead_s += self.settings.latency_s
 
+    def reset(self, seed: int) -> None:
+        """There is nothing to remember or to draw."""
+
     def phase(self, observation: Mapping[str, FloatArray]) -> Phase:
         """Say what the expert would do.
 

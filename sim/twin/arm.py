@@ -1,10 +1,10 @@
-"""The twin of an SO-101 arm on a table with a cube."""
+"""The twin of an arm at a table: an SO-101 with a cube, a Panda with a T or with a peg."""
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -12,19 +12,12 @@ from numpy.typing import NDArray
 
 from hardware.command import CommandKind, FloatArray, SafeAction
 from hardware.errors import ConfigError
-from hardware.robot import LatencyCard, RobotCard, TermSpec
+from hardware.robot import LatencyCard, RobotCard
 from sim.twin.base import Twin
-from sim.worlds import so101
-from sim.worlds.pick_cube import PickCubeSettings, PickCubeWorld
-from sim.worlds.so101_view import So101View
+from sim.worlds.arm_view import ArmView, visual_model
+from sim.worlds.arm_world import ArmWorld
+from sim.worlds.library import make_world
 
-# What the twin can measure; a card picks from these.
-MEASURED: Mapping[str, TermSpec] = {
-    "joint_position": TermSpec(so101.JOINTS, "rad"),
-    "joint_velocity": TermSpec(so101.JOINTS, "rad/s"),
-    "cube_position": TermSpec(("x", "y", "z"), "m", "base_link"),
-    "cube_orientation": TermSpec(("w", "x", "y", "z"), "quaternion", "base_link"),
-}
 SUCCESS = "success"
 
 _SUBSTEP_NS = 2_000_000
@@ -36,19 +29,18 @@ _SNAPSHOTS = 64
 
 
 class ArmTwin(Twin):
-    """An SO-101 in MuJoCo under the `Robot` protocol.
+    """An arm in MuJoCo under the `Robot` protocol, in the world that the card's `parameters` name.
 
-    It starts near home, servos on, a cube within reach; the seed places them as
-    `reset(seed=...)` of `reflexarc/PickCube-v0` does. Left without commands for the card's
-    `robot_timeout_s`, or after `safe_stop`, the servos stop the joints where they are and the jaw
-    keeps its grip. Terms: joint_position and joint_velocity, and the cube's pose in base_link.
+    It starts servos on; the seed places everything as `reset(seed=...)` of the world's task does. Left
+    without commands for the card's `robot_timeout_s`, or after `safe_stop`, the servos stop the joints
+    where they are and a jaw keeps its grip. Terms: those that the world measures.
 
     Args:
         card: a robot card with joint position commands and the safe action `hold`.
         seed: makes the run repeatable.
         latency: replaces the card's latency; `sim.twin.latency.NONE` switches it off.
         start_ns: simulated time at the start, ROS clock, nanoseconds.
-        settings: where the cube starts and what counts as success.
+        settings: how an attempt begins and what counts as success, of the world's kind.
         trace_limit_s: how much of the run the trace keeps, seconds.
 
     Raises:
@@ -64,7 +56,7 @@ class ArmTwin(Twin):
         seed: int,
         latency: LatencyCard | None = None,
         start_ns: int = 0,
-        settings: PickCubeSettings | None = None,
+        settings: Any = None,  # noqa: ANN401
         trace_limit_s: float = 3600.0,
     ) -> None:
         """Check the card, build the world and start the run."""
@@ -76,28 +68,28 @@ class ArmTwin(Twin):
             substep_ns=_SUBSTEP_NS,
             trace_limit_s=trace_limit_s,
         )
-        self._check_terms(MEASURED)
+        self.world: ArmWorld = make_world(card, settings=settings)
+        self._check_terms(self.world.MEASURED)
         self._check_commands()
         self._check_cameras()
-        self.world = PickCubeWorld(settings=settings)
-        self._columns = [self.command_spec.names.index(name) for name in so101.JOINTS]
-        self._view = So101View()
+        self._columns = [self.command_spec.names.index(name) for name in self.world.JOINTS]
+        self._view = self.view()
         self.reset()
 
     @property
     def success(self) -> bool:
-        """Whether the cube is lifted, and has been held for long enough."""
+        """Whether the task is done, and has been for long enough."""
         return self.world.success
 
     @property
     def state(self) -> FloatArray:
-        """The true state, as no sensor sees it: six joints and the cube's pose, shape (13,)."""
+        """The true state, as no sensor sees it: as `ArmWorld.state`."""
         return self.world.state
 
     @property
     def model(self) -> mujoco.MjModel:
         """The world with its visual meshes, for viewers; it moves as the physics does."""
-        return _visual_model()
+        return visual_model(type(self.world))
 
     @property
     def data(self) -> mujoco.MjData:
@@ -107,7 +99,7 @@ class ArmTwin(Twin):
     @property
     def description(self) -> str:
         """The arm as URDF, for RViz and Foxglove."""
-        return so101.urdf()
+        return self.world.urdf()
 
     def read_camera(self, name: str) -> tuple[NDArray[np.uint8], int]:
         """Take the newest image that has arrived by now.
@@ -162,10 +154,9 @@ class ArmTwin(Twin):
         stamp_ns, state = snapshots[0]
         return state, stamp_ns
 
-    @staticmethod
-    def view() -> So101View:
+    def view(self) -> ArmView:
         """A view of the world of one's own, for another thread."""
-        return So101View()
+        return ArmView(type(self.world))
 
     def disconnect(self) -> None:
         """Close the wire and the cameras; an arm that was under command takes its safe action."""
@@ -174,12 +165,12 @@ class ArmTwin(Twin):
 
     def _check_commands(self) -> None:
         where, spec = f"robot card {self.card.name!r}", self.command_spec
-        if sorted(spec.names) != sorted(so101.JOINTS) or spec.unit != "rad":
+        if sorted(spec.names) != sorted(self.world.JOINTS) or spec.unit != "rad":
             raise ConfigError(
                 f"joint position commands {', '.join(spec.names)} in {spec.unit}",
                 where=where,
-                expected=", ".join(so101.JOINTS) + " in rad",
-                mend="name the six joints",
+                expected=", ".join(self.world.JOINTS) + " in rad",
+                mend="name the arm's joints",
             )
         if spec.safe_action is not SafeAction.HOLD:
             raise ConfigError(
@@ -199,12 +190,12 @@ class ArmTwin(Twin):
     def _check_cameras(self) -> None:
         where = f"robot card {self.card.name!r}: cameras"
         for name, camera in self.card.cameras.items():
-            fovy_deg = so101.CAMERA_FOVY_DEG.get(name)
+            fovy_deg = self.world.CAMERAS.get(name)
             if fovy_deg is None:
                 raise ConfigError(
                     f"the twin has no camera {name!r}",
                     where=where,
-                    expected="cameras out of " + ", ".join(so101.CAMERAS),
+                    expected="cameras out of " + ", ".join(self.world.CAMERAS),
                     mend="correct the name or remove the camera",
                 )
             if camera.fovy_deg != fovy_deg or not (camera.rate_hz > 0 and camera.width > 0 < camera.height):
@@ -230,18 +221,19 @@ class ArmTwin(Twin):
         self.world.advance(round(duration_s * 1e9))
         if self.world.success and not self._succeeded:
             self._succeeded = True
-            self._recorder.event(self._start_ns + self.world.time_ns, SUCCESS, "the cube is lifted and held")
+            self._recorder.event(self._start_ns + self.world.time_ns, SUCCESS, self.world.SUCCESS)
 
     def _apply(self, values: FloatArray) -> None:
         self.world.set_targets(values[self._columns])
 
     def _safe_action(self) -> None:
         targets = self.world.targets
-        joints = self.world.state[: len(so101.JOINTS)]
+        joints = self.world.state[: len(self.world.JOINTS)]
         held = np.clip(targets, joints - _HOLD_BAND_RAD, joints + _HOLD_BAND_RAD)
-        # The jaw keeps squeezing what it holds.
-        jaw = so101.JOINTS.index("gripper")
-        held[jaw] = targets[jaw]
+        # A jaw keeps squeezing what it holds.
+        for name in self.world.GRIPPING:
+            jaw = self.world.JOINTS.index(name)
+            held[jaw] = targets[jaw]
         self.world.set_targets(held)
 
     def _capture(self) -> Mapping[str, FloatArray]:
@@ -258,8 +250,3 @@ class ArmTwin(Twin):
 
     def _state(self) -> tuple[FloatArray, FloatArray]:
         return self.world.state, self.world.data.qvel.copy()
-
-
-@functools.cache
-def _visual_model() -> mujoco.MjModel:
-    return so101.build_model(visual=True)

@@ -1,8 +1,4 @@
-"""The physics of picking up a cube with the SO-101, shared by the task and the twin.
-
-Whoever steps it decides when a command acts; nothing here knows of control rates, latency or
-observation stamps.
-"""
+"""The physics of picking up a cube with the SO-101, shared by the task and the twin."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
 from sim.worlds import so101
+from sim.worlds.arm_world import ORIENTATION, POSITION, ArmWorld, joint_terms, upright
 
 FloatArray = NDArray[np.float64]
 
@@ -71,47 +68,46 @@ class PickCubeSettings:
             )
 
 
-class PickCubeWorld:
+class PickCubeWorld(ArmWorld):
     """A table, a cube and an SO-101; physics runs in steps of at most 2 ms.
 
     Args:
         settings: how an attempt begins and what counts as success.
     """
 
-    # Success is looked for on this grid, so that it does not depend on how callers slice time.
-    CHECK_PERIOD_NS = 10_000_000
+    TASK = "reflexarc/PickCube-v0"
+    CONTROL_HZ = 25
+    JOINTS = so101.JOINTS
+    HOME = so101.HOME
+    GRIPPING = ("gripper",)
+    CAMERAS = so101.CAMERA_FOVY_DEG
+    MEASURED = {**joint_terms(so101.JOINTS), "cube_position": POSITION, "cube_orientation": ORIENTATION}
+    SUCCESS = "the cube is lifted and held"
+    DURATION_S = 8.0
 
     def __init__(self, *, settings: PickCubeSettings | None = None) -> None:
         """Compile the world and lay everything out at home."""
         self.settings = settings or PickCubeSettings()
-        self.model = so101.build_model()
-        self.data = mujoco.MjData(self.model)
-        self.step_ns = round(self.model.opt.timestep * 1e9)
-        self._ranges = so101.joint_ranges(self.model)
+        super().__init__(hold_s=self.settings.hold_s)
         self._cube_geom = self.model.geom("cube").id
         self._pads = tuple(self.model.geom(name).id for name in ("fixed_pad", "moving_pad"))
         self._cube_body = self.model.body("cube").id
-        # The model's first joints are the arm's, in the order of so101.JOINTS; the cube follows.
-        self._arm = slice(0, len(so101.JOINTS))
-        # Time since the beginning of the attempt, nanoseconds.
-        self.time_ns = 0
-        self._held_checks = 0
         self._lay_out(np.array(so101.HOME), np.array([0.22, 0.0]), yaw_rad=0.0)
 
-    @property
-    def joint_ranges(self) -> FloatArray:
-        """Joint limits, shape (6, 2), rad."""
-        return self._ranges.copy()
+    @staticmethod
+    def build_model(*, visual: bool = False) -> mujoco.MjModel:
+        """Compile the world; with `visual`, with the meshes."""
+        return so101.build_model(visual=visual)
+
+    @staticmethod
+    def urdf() -> str:
+        """Describe the arm for RViz and Foxglove."""
+        return so101.urdf()
 
     @property
-    def targets(self) -> FloatArray:
-        """The joint positions that the servos aim at now, shape (6,), rad."""
-        return np.array(self.data.ctrl)
-
-    @property
-    def success(self) -> bool:
-        """Whether the cube is lifted, and has been in the gripper for long enough."""
-        return self._held_checks * self.CHECK_PERIOD_NS >= round(self.settings.hold_s * 1e9)
+    def reached(self) -> bool:
+        """Whether the cube is lifted and in the gripper."""
+        return self.held and self.lifted
 
     def reset(self, rng: np.random.Generator) -> None:
         """Begin another attempt: the arm near home, the cube somewhere within reach.
@@ -124,38 +120,6 @@ class PickCubeWorld:
         place = np.array([rng.uniform(*settings.cube_x_m), rng.uniform(*settings.cube_y_m)])
         yaw = rng.uniform(-settings.cube_yaw_rad, settings.cube_yaw_rad)
         self._lay_out(np.array(so101.HOME) + noise, place, yaw_rad=float(yaw))
-
-    def set_targets(self, targets: FloatArray) -> None:
-        """Tell the servos where to go.
-
-        Args:
-            targets: joint positions in the order of `so101.JOINTS`, shape (6,), rad; the servos
-                stop at their limits.
-        """
-        self.data.ctrl[:] = np.clip(targets, self._ranges[:, 0], self._ranges[:, 1])
-
-    def advance(self, duration_ns: int) -> None:
-        """Let time pass, in steps of `step_ns` that are cut where needed.
-
-        Args:
-            duration_ns: how long, nanoseconds, of any length.
-        """
-        until_ns = self.time_ns + duration_ns
-        while self.time_ns < until_ns:
-            check_ns = (self.time_ns // self.CHECK_PERIOD_NS + 1) * self.CHECK_PERIOD_NS
-            self._integrate(min(check_ns, until_ns) - self.time_ns)
-            if self.time_ns == check_ns:
-                self._held_checks = self._held_checks + 1 if self.held and self.lifted else 0
-
-    def _integrate(self, duration_ns: int) -> None:
-        whole, rest_ns = divmod(duration_ns, self.step_ns)
-        if whole:
-            mujoco.mj_step(self.model, self.data, nstep=whole)
-        if rest_ns:
-            self.model.opt.timestep = rest_ns * 1e-9
-            mujoco.mj_step(self.model, self.data)
-            self.model.opt.timestep = self.step_ns * 1e-9
-        self.time_ns += duration_ns
 
     @property
     def lifted(self) -> bool:
@@ -182,26 +146,14 @@ class PickCubeWorld:
             joint_position (6,) rad, joint_velocity (6,) rad/s, cube_position (3,) m in base_link,
             cube_orientation (4,) quaternion w, x, y, z with w >= 0; new arrays.
         """
-        quaternion = self.data.xquat[self._cube_body]
         return {
-            "joint_position": self.data.qpos[self._arm].copy(),
-            "joint_velocity": self.data.qvel[self._arm].copy(),
+            **self._joint_terms(),
             "cube_position": self.data.xpos[self._cube_body].copy(),
-            "cube_orientation": -quaternion if quaternion[0] < 0 else quaternion.copy(),
+            "cube_orientation": upright(self.data.xquat[self._cube_body]),
         }
 
-    @property
-    def state(self) -> FloatArray:
-        """The positions, for replay with the visual model: six joints, the cube's pose, shape (13,)."""
-        return np.array(self.data.qpos)
-
     def _lay_out(self, joints: FloatArray, place_m: FloatArray, *, yaw_rad: float) -> None:
-        mujoco.mj_resetData(self.model, self.data)
-        joints = np.clip(joints, self._ranges[:, 0], self._ranges[:, 1])
-        self.data.qpos[self._arm] = joints
+        self._begin(joints)
         half = [np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)]
         self.data.qpos[len(so101.JOINTS) :] = [*place_m, so101.CUBE_EDGE_M / 2, *half]
-        self.data.ctrl[:] = joints
-        self.time_ns = 0
-        self._held_checks = 0
         mujoco.mj_forward(self.model, self.data)

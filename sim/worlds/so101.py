@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
 from sim.worlds import meshes
+from sim.worlds.look import look_at
 
 # The joints from the base to the jaw, as on the robot card.
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -326,32 +327,22 @@ def _add_table_and_cube(spec: mujoco.MjSpec) -> None:
     )
 
 
-def _look_at(eye: tuple[float, ...], target: tuple[float, ...], up: tuple[float, ...]) -> list[float]:
-    # MuJoCo cameras look along -z with y up.
-    back = np.array(eye) - np.array(target)
-    back /= np.linalg.norm(back)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    quaternion = np.empty(4)
-    mujoco.mju_mat2Quat(quaternion, np.stack([right, np.cross(back, right), back], axis=1).ravel())
-    return [float(value) for value in quaternion]
-
-
 def _add_cameras(spec: mujoco.MjSpec) -> None:
-    eye = (0.60, -0.34, 0.42)
-    spec.worldbody.add_camera(
-        name="front",
-        pos=eye,
-        quat=_look_at(eye, (0.14, -0.02, 0.075), (0.0, 0.0, 1.0)),
-        fovy=CAMERA_FOVY_DEG["front"],
+    look_at(
+        spec.worldbody,
+        "front",
+        (0.60, -0.34, 0.42),
+        (0.14, -0.02, 0.075),
+        fovy_deg=CAMERA_FOVY_DEG["front"],
     )
     # On the side of the palm, looking at the finger tips.
-    eye = (-0.004, 0.062, -0.012)
-    spec.body("gripper").add_camera(
-        name="wrist",
-        pos=eye,
-        quat=_look_at(eye, (0.006, 0.0, -0.095), (0.0, 1.0, 0.0)),
-        fovy=CAMERA_FOVY_DEG["wrist"],
+    look_at(
+        spec.body("gripper"),
+        "wrist",
+        (-0.004, 0.062, -0.012),
+        (0.006, 0.0, -0.095),
+        fovy_deg=CAMERA_FOVY_DEG["wrist"],
+        up=(0.0, 1.0, 0.0),
     )
 
 

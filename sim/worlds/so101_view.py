@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from types import TracebackType
-from typing import Self
-
-import mujoco
-import numpy as np
-from numpy.typing import NDArray
-
-from sim.worlds import so101
-from sim.worlds.render import OffscreenRenderer, Quality
+from sim.worlds.arm_view import ArmView
+from sim.worlds.pick_cube import PickCubeWorld
+from sim.worlds.render import Quality
 
 
-class So101View:
-    """Renders states of the world, whoever computed them: a task, a twin or a recorded trace.
-
-    The meshes are loaded when the first image is taken, once a process. Also a context manager.
+class So101View(ArmView):
+    """Renders states of the world in which an SO-101 picks a cube.
 
     Args:
         quality: what the images are for.
@@ -25,63 +16,4 @@ class So101View:
 
     def __init__(self, *, quality: Quality = Quality.FAST) -> None:
         """Hold nothing yet."""
-        self._quality = quality
-        self._data: mujoco.MjData | None = None
-        self._renderers: dict[tuple[int, int], OffscreenRenderer] = {}
-
-    def image(
-        self,
-        state: NDArray[np.float64],
-        camera: str | mujoco.MjvCamera,
-        *,
-        width: int,
-        height: int,
-    ) -> NDArray[np.uint8]:
-        """Render one state.
-
-        Args:
-            state: six joint positions and the cube's pose, shape (13,), as `PickCubeWorld.state`
-                and the rows of a trace's `qpos`.
-            camera: a name of `so101.CAMERAS`, or a free camera.
-            width: in pixels.
-            height: in pixels.
-
-        Returns:
-            Shape (height, width, 3), uint8, red, green, blue.
-
-        Raises:
-            ConfigError: no OpenGL library can be loaded, or the camera is unknown.
-        """
-        model = _visual_model()
-        if self._data is None:
-            self._data = mujoco.MjData(model)
-        renderer = self._renderers.get((width, height))
-        if renderer is None:
-            renderer = OffscreenRenderer(model, width, height, quality=self._quality)
-            self._renderers[width, height] = renderer
-        self._data.qpos[:] = state
-        mujoco.mj_kinematics(model, self._data)
-        mujoco.mj_comPos(model, self._data)
-        mujoco.mj_camlight(model, self._data)
-        return renderer.frame(self._data, camera)
-
-    def close(self) -> None:
-        """Give the OpenGL contexts back; the view can be used again."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
-
-    def __enter__(self) -> Self:
-        """Return the view itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
-
-
-@functools.cache
-def _visual_model() -> mujoco.MjModel:
-    return so101.build_model(visual=True)
+        super().__init__(PickCubeWorld, quality=quality)

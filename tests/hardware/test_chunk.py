@@ -198,3 +198,27 @@ def test_pushing_alone_does_not_pile_up():
     for ms in range(1000):
         schedule.push(chunk([1.0], start_ms=ms, valid_ms=50), now_ns=ms * MS)
     assert len(schedule._queue) < 4
+
+
+# --- looking ahead ------------------------------------------------------------------------------------
+
+
+def test_a_preview_is_what_is_carried_out_afterwards_and_changes_nothing():
+    def made():
+        schedule = scheduled(chunk(np.arange(8.0), step_ms=10), blend_s=0.03, interpolation="linear")
+        assert schedule.push(chunk(10.0 + np.arange(8.0), start_ms=20, step_ms=10), now_ns=20 * MS)
+        return schedule
+
+    schedule, untouched = made(), made()
+    # Past the fade and past the end of the first chunk, then beyond all.
+    ahead = schedule.preview(25 * MS, 5 * MS, 40)
+    assert len(ahead) == 15
+    for index in range(15):
+        assert ahead[index, 0] == at(schedule, 25 + 5 * index) == at(untouched, 25 + 5 * index)
+    assert schedule.preview(100 * MS, MS, 3) is None
+    assert Schedule().preview(0, MS, 3) is None
+
+
+def test_a_chunk_tells_the_age_of_its_observation():
+    assert chunk([1.0], start_ms=100).age_s(150 * MS) == pytest.approx(0.05)
+    assert chunk([1.0], start_ms=100, observed_ns=20 * MS).age_s(150 * MS) == pytest.approx(0.13)

@@ -106,7 +106,7 @@ def test_unknown_verb_is_one_block_and_exit_code_2(run_cli):
     assert done.stderr == (
         "error: unknown verb 'dokter'\n"
         "  where     reflexarc\n"
-        "  expected  one of demo, up, vehicle, train, eval, doctor, bench, export\n"
+        f"  expected  one of {', '.join(cli.VERBS)}\n"
         "  to mend   did you mean 'doctor'?\n"
     )
 

@@ -57,7 +57,7 @@ def test_arm_is_counted_with_an_interval_and_a_demand_decides(trained, capsys, t
     assert document["duration_s"] is None
     assert cli.main(words) == 0
     text = capsys.readouterr().out
-    assert "0 of 2 picked (95 % Wilson interval 0.0% to 65.8%)" in text
+    assert "0 of 2 succeeded (95 % Wilson interval 0.0% to 65.8%)" in text
     assert "seeds that failed: 0, 1" in text
 
 

@@ -14,13 +14,7 @@ import yaml
 
 from hardware import schema
 from hardware.errors import ConfigError
-from policies.provenance import command_line, git_commit, settings, versions
-from policies.raptor.backends import WEIGHTS_FILE
-from policies.raptor.contract import ErrorClipping
-from policies.raptor.folder import CARD_FILE, record_example, sha256, write_folder
-from policies.raptor.network import RaptorWeights
-from policies.raptor.torch_backend import RaptorModule
-from policies.raptor.training.checkpoint import (
+from policies.checkpoint import (
     adam_tensors,
     load_adam,
     load_checkpoint,
@@ -29,6 +23,12 @@ from policies.raptor.training.checkpoint import (
     require_same,
     save_checkpoint,
 )
+from policies.provenance import command_line, git_commit, settings, versions
+from policies.raptor.backends import WEIGHTS_FILE
+from policies.raptor.contract import ErrorClipping
+from policies.raptor.folder import CARD_FILE, record_example, sha256, write_folder
+from policies.raptor.network import RaptorWeights
+from policies.raptor.torch_backend import RaptorModule
 from policies.raptor.training.config import RaptorTrainConfig
 from policies.raptor.training.curves import write_curves
 from policies.raptor.training.device import usable_device

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from policies.bc.config import TrainConfig
-from policies.bc.data import Episode
 from policies.bc.train import train
-from sim.experts.collect import collect
 
 TERMS = ("joint_position", "joint_velocity", "cube_position", "cube_orientation")
-
-
-@pytest.fixture(scope="session")
-def demonstrations(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demonstrations") / "demonstrations.npz"
-    collect(6, first_seed=1_000_000).save(path)
-    return path
 
 
 @pytest.fixture(scope="session")
 def small_config(demonstrations):
     def make(out, **changes) -> TrainConfig:
         settings = {
-            "demonstrations": str(demonstrations),
+            "data": str(demonstrations),
             "hidden": (24, 24),
             "horizon": 8,
             "execute": 4,
@@ -41,17 +31,3 @@ def small_config(demonstrations):
 @pytest.fixture(scope="session")
 def folder(small_config, tmp_path_factory):
     return train(small_config(tmp_path_factory.mktemp("policy") / "small"))
-
-
-@pytest.fixture
-def episode():
-    random = np.random.default_rng(4)
-    steps = 7
-    quaternions = random.standard_normal((steps, 4))
-    return Episode(
-        {
-            "joint_position": random.uniform(-1.0, 1.0, (steps, 6)),
-            "cube_orientation": quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True),
-        },
-        random.uniform(-1.0, 1.0, (steps, 6)),
-    )

@@ -13,10 +13,11 @@ from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
 from hardware.robot import Observation
 from policies.bc.network import BcWeights, NumpyBackend
-from policies.bc.rollout import make_task, success_of
 from policies.bc.train import train
 from policies.card import load_policy_card
 from policies.controller import load_controller
+from policies.demonstrations import Layout
+from policies.demonstrations.rollout import make_task, successes
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_the_seed_decides_everything_and_nothing_else_is_touched(small_config, f
 def test_the_folder_says_what_made_it(folder):
     record = yaml.safe_load((folder / "training.yaml").read_text())
     assert record["method"] == "bc"
-    assert record["command"].startswith("reflexarc train bc --out small --demonstrations demonstrations.npz")
+    assert record["command"].startswith("reflexarc train bc --out small --data demonstrations.npz")
     assert "--hidden 24 24" in record["command"]
     assert record["config"]["steps"] == 120
     assert record["data"]["episodes"] == 6
@@ -88,14 +89,14 @@ def test_the_folder_runs_on_the_robot_that_it_was_trained_for(folder, arm):
 def test_roll_outs_choose_the_weights(small_config, tmp_path, monkeypatch):
     # Whatever the losses say, the second evaluation is the only one that succeeds.
     counts = iter([0, 1, 0])
-    monkeypatch.setattr("policies.bc.train.success_of", lambda *a, **k: bool(next(counts)))
+    monkeypatch.setattr("policies.bc.train.successes", lambda *a, **k: [bool(next(counts))])
     folder = train(small_config(tmp_path / "p", rollouts=1))
     assert yaml.safe_load((folder / "training.yaml").read_text())["metrics"]["step"] == 80
 
 
 def test_training_ends_early_without_a_better_evaluation(small_config, tmp_path, monkeypatch):
     counts = iter([1, 0, 0, 0, 0])
-    monkeypatch.setattr("policies.bc.train.success_of", lambda *a, **k: bool(next(counts)))
+    monkeypatch.setattr("policies.bc.train.successes", lambda *a, **k: [bool(next(counts))])
     told = []
     train(small_config(tmp_path / "p", rollouts=1, steps=200, patience=2), progress=told.append)
     assert [evaluation.step for evaluation in told] == [40, 80, 120]
@@ -104,11 +105,14 @@ def test_training_ends_early_without_a_better_evaluation(small_config, tmp_path,
 def test_a_roll_out_is_an_honest_attempt_in_the_task(folder):
     environment = make_task("reflexarc/PickCube-v0")
     card = load_policy_card(folder)
-    from policies.bc.data import Layout
-
     backend = NumpyBackend(BcWeights.load(folder / "model.safetensors"))
     # Six demonstrations teach nobody to pick up a cube.
-    assert not success_of(backend, environment, Layout(card.observation), execute=4, seed=1)
+    layout = Layout(card.observation)
+
+    def plan(asked):
+        return [backend.evaluate(layout.vector(seen[-1])) for seen in asked]
+
+    assert successes(plan, [environment], execute=4, seeds=[1]) == [False]
     environment.close()
 
 
@@ -130,7 +134,7 @@ def test_bad_settings_are_refused(small_config, tmp_path):
 
 
 def test_the_expert_gives_the_demonstrations_where_no_file_does(small_config, folder, tmp_path):
-    again = train(small_config(tmp_path / "p", demonstrations="", episodes=6, noise_std_rad=0.0))
+    again = train(small_config(tmp_path / "p", data="", episodes=6, noise_std_rad=0.0))
     found, expected = (
         yaml.safe_load((path / "training.yaml").read_text())["data"] for path in (again, folder)
     )

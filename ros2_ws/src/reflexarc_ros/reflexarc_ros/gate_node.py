@@ -94,6 +94,7 @@ class GateNode(ReflexarcNode):
             ),
             self.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP),
             self.create_service(Trigger, "~/reset_estop", self._on_reset_estop),
+            self.create_service(Trigger, "~/release_operator", self._on_release_operator),
             self.create_timer(_PUBLISHER_CHECK_S, self._check_publishers, clock=steady),
         ]
 
@@ -310,6 +311,16 @@ class GateNode(ReflexarcNode):
             self._gate.reset_estop()
             self._is_latched = False
             self._estop_publisher.publish(Bool(data=False))
+        response.success, response.message = True, "released"
+        return response
+
+    def _on_release_operator(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Let the operator link go on purpose: its silence means nothing any more; a latched stop stays."""
+        if self._gate is None:
+            response.success, response.message = False, "the gate is not configured"
+            return response
+        with self._lock:
+            self._gate.release_operator()
         response.success, response.message = True, "released"
         return response
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
@@ -16,6 +18,7 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
+from policies.runtime.inference import Immediate, InferenceThread
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.chunks import ChunkCodec, ReferenceCodec, reference_terms
@@ -25,9 +28,15 @@ from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, 
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
 from reflexarc_ros.wire import Layout
 
+if TYPE_CHECKING:
+    from policies.runtime.journal_file import JournalFile
+
 _WATCH_NS = 100_000_000
 # Stamps that go back by more than this are a robot that was started anew.
 _BACK_NS = 500_000_000
+# A chunked policy that takes a larger share of a control step than this thinks in a thread of its own.
+_SHARE_OF_STEP = 0.5
+AUTO, STEP, THREAD = "auto", "step", "thread"
 
 
 class PolicyNode(ReflexarcNode):
@@ -50,9 +59,21 @@ class PolicyNode(ReflexarcNode):
         ),
         Setting("seed", 0, "Seed of the policy's randomness."),
         Setting(
+            "inference",
+            AUTO,
+            "Where the policy thinks: step, within the control step; thread, in a thread of its own, on the"
+            " latest observation; auto: what a warm-up finds. In lockstep always within the step.",
+            choices=(AUTO, STEP, THREAD),
+        ),
+        Setting(
             "airframe",
             "",
             "Airframe of a quadrotor, to warn of one unlike those of the training; empty: as on the card.",
+        ),
+        Setting(
+            "journal",
+            "",
+            "Folder for journals: what the policy's answers depend on, for `reflexarc replay`; empty: none.",
         ),
         Setting("report_layers", True, "Whether to publish policy/<layer>/action every step."),
     )
@@ -62,6 +83,7 @@ class PolicyNode(ReflexarcNode):
         super().__init__("policy_node")
         self._entities: list[Any] = []
         self._controller: Controller | None = None
+        self._journal: JournalFile | None = None
         self._loop: DeadlineLoop | None = None
 
     def configure(self) -> None:
@@ -81,7 +103,8 @@ class PolicyNode(ReflexarcNode):
             path, card, steady_clock=time.monotonic_ns, rate_hz=self.setting("rate_hz") or None
         )
         binding = controller.binding
-        self._controller = controller
+        self._controller, self._card = controller, card
+        self._warm_up(controller)
         self._assembler = Assembler(card, binding.term_order, exact=self.is_lockstep)
         self._codec = ChunkCodec(binding.interface.kind, binding.interface.names)
         sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
@@ -124,6 +147,8 @@ class PolicyNode(ReflexarcNode):
     def activate(self) -> None:
         """Begin with a fresh recurrent state and an empty schedule."""
         assert self._controller is not None
+        if self.setting("journal"):
+            self._controller.journal = self._journal = self._open_journal(self._controller)
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
         self._assembler.clear()
@@ -132,6 +157,7 @@ class PolicyNode(ReflexarcNode):
         self._last_steady_ns = time.monotonic_ns()
         self._steps = self._refused = 0
         self._slowest_ns = 0
+        self._oldest_s, self._refusal = 0.0, ""
         self._refused_last = False
         if not self.is_lockstep:
             self._loop = self.loop(_WATCH_NS, self._on_watch, name="policy-watch")
@@ -141,6 +167,28 @@ class PolicyNode(ReflexarcNode):
         """Stop acting."""
         if self._loop is not None:
             self._loop.stop()
+        if self._journal is not None and self._controller is not None:
+            self._controller.journal = None
+            self._journal.close()
+            if self._journal.failure:
+                self.get_logger().error(f"the journal is not whole: {self._journal.failure}")
+            self._journal = None
+
+    def _open_journal(self, controller: Controller) -> JournalFile:
+        from policies.runtime.journal_file import JournalFile
+
+        folder = Path(self.setting("journal"))
+        taken = {path.name.split(".")[0] for path in folder.glob("policy_*.mcap*")}
+        path = next(p for n in itertools.count() if (p := folder / f"policy_{n:06d}.mcap").stem not in taken)
+        self.get_logger().info(f"the journal is {path}")
+        return JournalFile(
+            path,
+            robot=self._card,
+            controller=controller,
+            policy=self.setting("policy"),
+            rate_hz=self.setting("rate_hz") or None,
+            steady_clock=time.monotonic_ns,
+        )
 
     def cleanup(self) -> None:
         """Withdraw everything."""
@@ -150,7 +198,25 @@ class PolicyNode(ReflexarcNode):
         for entity in self._entities:
             destroy(self, entity)
         self._entities = []
+        if self._controller is not None:
+            self._controller.close()
         self._controller = None
+
+    def _warm_up(self, controller: Controller) -> None:
+        """Let the policy answer a few times, and choose by its speed where it is to think."""
+        took_s, period_s = controller.warm_up(), 1.0 / controller.card.rate_hz
+        is_slow = controller.card.action.horizon > 1 and (
+            took_s is None or took_s > _SHARE_OF_STEP * period_s
+        )
+        wanted = self.setting("inference")
+        threaded = not self.is_lockstep and (wanted == THREAD or (wanted == AUTO and is_slow))
+        controller.use(InferenceThread if threaded else Immediate)
+        took = "an unknown time" if took_s is None else f"{took_s * 1e3:.2f} ms"
+        self.health.note(inference=controller.inference, warm_up=took)
+        self.get_logger().info(
+            f"an answer of the policy takes {took}; it thinks "
+            + ("in a thread of its own" if threaded else "within the control step")
+        )
 
     def _warn_of_airframe(self, controller: Controller, card: RobotCard) -> None:
         """Say in numbers where the vehicle is unlike those that the policy was trained on."""
@@ -242,6 +308,8 @@ class PolicyNode(ReflexarcNode):
         self._steps += 1
         self._refused_last = False
         self._slowest_ns = max(self._slowest_ns, time.monotonic_ns() - observation.received_steady_ns)
+        self._oldest_s = max(self._oldest_s, controller.report.age_s)
+        self._refusal = controller.report.refusal
         if self._reports_layers:
             self._report(chunk)
 
@@ -270,11 +338,21 @@ class PolicyNode(ReflexarcNode):
         """Silence of the robot is reported here; that it ends in the safe action is the gate's task."""
         silent_s = (deadline_ns - self._last_steady_ns) * 1e-9
         self.health.note(
-            steps=self._steps, refused=self._refused, slowest_ms=f"{self._slowest_ns * 1e-6:.2f}"
+            steps=self._steps,
+            refused=self._refused,
+            slowest_ms=f"{self._slowest_ns * 1e-6:.2f}",
+            observation_age_ms=f"{self._oldest_s * 1e3:.1f}",
         )
+        self._oldest_s = 0.0
         if silent_s > 0.2:
             missing = f" (no {self._assembler.missing})" if self._assembler.missing else ""
             self.health.report(DiagnosticStatus.WARN, f"no observation for {silent_s:.1f} s{missing}")
+        elif self._journal is not None and self._journal.failure:
+            self.health.report(DiagnosticStatus.WARN, f"the journal has ended: {self._journal.failure}")
+        elif self._refusal and not self._refused_last:
+            self.health.report(
+                DiagnosticStatus.WARN, f"no new chunk ({self._refusal}); the last one is carried out"
+            )
         elif self._steps and not self._refused_last:
             self.health.report(DiagnosticStatus.OK, "active")
 

@@ -33,6 +33,8 @@ ESTOP = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
+# Words that count once: none may be lost.
+EVENTS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 DIAGNOSTICS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 # Frames, as the listeners of tf2 ask for them.
 FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)

@@ -9,10 +9,11 @@ from typing import Any
 from hardware.command import CommandKind
 from hardware.errors import ConfigError
 from hardware.reference import as_points, make_program, make_trajectory
-from policies.card import Binding, bind, load_policy_card
-from policies.controller import base_folder
+from policies.card import Binding, bind
+from policies.controller import base_card
 from policies.planning import Ability, load_course, make_course
 from reflexarc_ros.peers import find_peer
+from reflexarc_ros.recorder_system import RECORD, with_recorder
 from reflexarc_ros.system import (
     COMMON,
     Argument,
@@ -29,6 +30,7 @@ from reflexarc_ros.system import (
     to_number,
     twin_parameters,
 )
+from reflexarc_ros.teleop_system import TELEOP, find_mapping, teleop_parameters
 
 # The policy that is flown where the user names none, by what the vehicle can be told.
 DEFAULT_POLICIES = {
@@ -70,6 +72,8 @@ _ARGUMENTS = (
     ),
     Argument("speed", "1.0", "Mean speed of minimum_snap between waypoints, in m/s."),
     Argument("gust", "", "A gust in the twin: start_s,duration_s,fx,fy,fz (newtons); empty: none."),
+    *TELEOP,
+    *RECORD,
 )
 _DEFAULTS = {a.name: a.default for a in _ARGUMENTS}
 
@@ -96,13 +100,10 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             "policy": str(policy),
             "seed": read_seed(arguments),
             "airframe": arguments["airframe"],
+            "inference": arguments["inference"],
+            "journal": arguments["journal"],
         },
-        "reference_node": {
-            **robot.shared,
-            **reference,
-            "airframe": arguments["airframe"],
-            "begin": "activation" if robot.is_twin else "airborne",
-        },
+        **_leader(arguments, robot, binding.interface_name, reference),
         # Who makes the time does not listen to its own clock.
         "robot_node": {
             **robot.shared,
@@ -115,7 +116,8 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **twin_parameters(arguments),
         },
     }
-    managed = ["gate_node", "policy_node", "reference_node", "robot_node"]
+    leader = "teleop_node" if arguments["teleop"] else "reference_node"
+    managed = ["gate_node", "policy_node", leader, "robot_node"]
     if peer:
         parameters["peer_node"] = {
             "card": robot.card_path,
@@ -125,11 +127,37 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
         }
         managed.insert(0, "peer_node")
     stop_s = NodeSpec.stop_s if robot.is_twin else _STOP_S
+    managed, parameters = with_recorder(robot, managed, parameters, arguments)
     return make_specs(robot, managed, parameters, arguments, stop_s=stop_s)
 
 
+def _leader(
+    arguments: Mapping[str, str], robot: Robot, interface: str, reference: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Who says where to fly: a program, or an operator in its place."""
+    begin = "activation" if robot.is_twin else "airborne"
+    mapping = find_mapping(arguments, robot, interface)
+    if not mapping:
+        return {
+            "reference_node": {
+                **robot.shared,
+                **reference,
+                "airframe": arguments["airframe"],
+                "begin": begin,
+            }
+        }
+    return {
+        "teleop_node": {
+            **teleop_parameters(arguments, robot, mapping),
+            "interface": interface,
+            "begin": begin,
+            "height_m": reference["height_m"],
+        }
+    }
+
+
 def _bind(policy: Path, robot: Robot) -> Binding:
-    return bind(load_policy_card(base_folder(policy)), robot.card)
+    return bind(base_card(policy), robot.card)
 
 
 def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
@@ -146,7 +174,7 @@ def _policies(robot: Robot, name: str, peer: str) -> tuple[Path, str]:
     if not name:
         return find_policy(suited[0]), ""
     policy = find_policy(name)
-    kind = load_policy_card(base_folder(policy)).action.kind
+    kind = base_card(policy).action.kind
     if peer.startswith(_ONBOARD) and kind is CommandKind.MOTOR and kind not in kinds:
         return find_policy(DEFAULT_POLICIES[CommandKind.REFERENCE]), str(policy)
     return policy, ""

@@ -136,9 +136,10 @@ class RobotNode(ReflexarcNode):
             self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME)),
             *drive.advertise(),
         ]
-        if self.setting("cameras"):
-            self._advertise_cameras(drive.robot)
         drive.connect()
+        if self.setting("cameras"):
+            # What they show first is what the robot measures first.
+            self._advertise_cameras(drive.robot)
 
     def activate(self) -> None:
         """Begin to publish and to listen; refuse unless exactly one publisher commands."""

@@ -18,7 +18,16 @@ BAD_INPUT, RUN_ENDED = 2, 3
 # Set for nodes that must not outlive the process that started them: its process id.
 PARENT_VARIABLE = "REFLEXARC_PARENT"
 _PR_SET_PDEATHSIG = 1
-NODES = ("robot_node", "gate_node", "policy_node", "reference_node", "supervisor_node", "peer_node")
+NODES = (
+    "robot_node",
+    "gate_node",
+    "policy_node",
+    "reference_node",
+    "supervisor_node",
+    "peer_node",
+    "teleop_node",
+    "recorder_node",
+)
 
 
 def main() -> int:

@@ -274,6 +274,17 @@ COMMON = (
     Argument("cameras", "false", "Whether the twin renders and publishes its cameras.", ("true", "false")),
     Argument("headless", "true", "Whether to go without the live viewer.", ("true", "false")),
     Argument("trace", "", "File for the trace of the robot, written when it stops; empty: none."),
+    Argument(
+        "inference",
+        "auto",
+        "Where the policy thinks: within the control step, in a thread, or by what a warm-up finds.",
+        ("auto", "step", "thread"),
+    ),
+    Argument(
+        "journal",
+        "",
+        "Folder for what the policy saw and answered, for `reflexarc replay`; empty: none.",
+    ),
 )
 
 

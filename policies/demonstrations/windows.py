@@ -1,0 +1,125 @@
+"""Training pairs: what had been observed, and the actions that went with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.errors import ConfigError
+from policies.demonstrations.episode import Episode
+from policies.demonstrations.layout import Float32Array, IndexArray, Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Training pairs: N observations, each with a history of H and the T actions beside it."""
+
+    # Shape (N, O).
+    observations: Float32Array
+    # Which observations each pair's history has, oldest first, the pair's own last, (N, H).
+    history: IndexArray
+    # Shape (N, T, D); the first action is that of the oldest observation of the history.
+    chunks: Float32Array
+    # By camera, (N, height, width, 3), row by row beside `observations`.
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self.observations)
+
+
+def make_windows(
+    episodes: Sequence[Episode],
+    layout: Layout,
+    *,
+    horizon: int,
+    history: int = 1,
+    cameras: Sequence[str] = (),
+) -> Windows:
+    """Cut demonstrations into training pairs, one for every step.
+
+    The first observation of an episode is repeated before its beginning. The last action is repeated behind
+    its end: there the robot stays where it was sent.
+
+    Args:
+        episodes: at least one.
+        layout: the order of the observation vector.
+        horizon: steps of a chunk, T.
+        history: observations of a pair, H.
+        cameras: whose images to keep.
+
+    Returns:
+        One pair for every step of every episode.
+
+    Raises:
+        ConfigError: no episodes, or an episode without one of the terms or cameras.
+    """
+    if not episodes:
+        raise ConfigError(
+            "no demonstrations",
+            where="demonstrations",
+            expected="at least one episode",
+            mend="record some, or accept more of those that were recorded",
+        )
+    observations, pasts, chunks = [], [], []
+    start = 0
+    for number, episode in enumerate(episodes):
+        _check_names(number, "terms", layout.terms, episode.observations)
+        _check_names(number, "images", cameras, episode.images)
+        steps = len(episode.actions)
+        own = np.arange(steps)[:, None]
+        following = np.clip(own + np.arange(1 - history, horizon + 1 - history), 0, steps - 1)
+        observations.append(layout.vector(episode.observations))
+        pasts.append(start + np.maximum(own + np.arange(1 - history, 1), 0))
+        chunks.append(episode.actions[following].astype(np.float32))
+        start += steps
+    return Windows(
+        np.concatenate(observations),
+        np.concatenate(pasts),
+        np.concatenate(chunks),
+        {camera: np.concatenate([episode.images[camera] for episode in episodes]) for camera in cameras},
+    )
+
+
+def split_episodes(
+    episodes: Sequence[Episode], *, share: float, seed: int, where: str
+) -> tuple[list[Episode], list[Episode]]:
+    """Hold whole episodes out for validation.
+
+    Args:
+        episodes: at least two.
+        share: of the episodes that is held out; at least one is.
+        seed: of the draw.
+        where: the demonstrations' name, for the error.
+
+    Returns:
+        Episodes to learn from, and those held out.
+
+    Raises:
+        ConfigError: too few episodes.
+    """
+    order = np.random.default_rng((seed, 0)).permutation(len(episodes))
+    held_out = max(1, round(share * len(episodes)))
+    if len(episodes) <= held_out:
+        raise ConfigError(
+            f"{len(episodes)} demonstration(s)",
+            where=where,
+            expected="more than the share that is held out for validation, at least two",
+            mend="record more demonstrations",
+        )
+    return [episodes[i] for i in order[held_out:]], [episodes[i] for i in order[:held_out]]
+
+
+def _check_names(number: int, what: str, wanted: Sequence[str] | Mapping[str, object], found: object) -> None:
+    assert isinstance(found, Mapping)
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        raise ConfigError(
+            f"the {what} {', '.join(absent)} are missing",
+            where=f"demonstration {number}",
+            expected=", ".join(wanted),
+            mend=f"record the {what} or leave them out of the policy's observation",
+        )

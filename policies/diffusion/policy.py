@@ -1,0 +1,272 @@
+"""A diffusion policy: named terms and images in, chunks drawn by denoising out."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.chunk import ActionChunk
+from hardware.command import FloatArray
+from hardware.errors import ConfigError
+from hardware.robot import Observation
+from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
+from policies.demonstrations.layout import Float32Array, Layout
+from policies.diffusion.backends import Backend, OnnxBackend, Question, TorchBackend
+from policies.diffusion.settings import CameraSettings, ModelSettings, model_settings
+from policies.policy import ActContext, PolicyError
+
+# The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train diffusion`.
+PICK_CUBE = Path(__file__).parent / "pick_cube"
+# The weight of a step that is known but not shown as it is.
+_NEARLY = 0.999
+
+
+class BackendName(enum.StrEnum):
+    """The libraries that can evaluate the network."""
+
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+@dataclass(frozen=True)
+class DiffusionOptions:
+    """How to run the policy."""
+
+    # The library that evaluates the network.
+    backend: BackendName = BackendName.ONNX
+    # So many of the committed steps, the last ones, only pull, less and less; 0: all are kept as they are.
+    soft_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a negative number of steps.
+
+        Raises:
+            ConfigError: `soft_steps` is negative.
+        """
+        if self.soft_steps < 0:
+            raise ConfigError(
+                f"soft_steps is {self.soft_steps}",
+                where="options of the diffusion policy",
+                expected="zero or more",
+                mend="correct soft_steps",
+            )
+
+
+class DiffusionPolicy:
+    """Implements `policies.policy.Policy`. It has no memory: earlier observations come with the context.
+
+    Args:
+        card: the policy's card.
+        backend: what draws chunks.
+        options: how to run the policy.
+
+    Raises:
+        ConfigError: the card's parameters are not those of a diffusion policy, or do not fit the card.
+    """
+
+    def __init__(self, card: PolicyCard, backend: Backend, options: DiffusionOptions | None = None) -> None:
+        """Check the card against its parameters."""
+        self.card = card
+        self._options = options or DiffusionOptions()
+        self._model = checked_settings(card)
+        self._layout = Layout(card.observation)
+        self._backend = backend
+        self._step_ns = round(card.action.step_s * 1e9)
+        # A chunk may be used until its last step is over.
+        self._valid_for_s = card.action.horizon * card.action.step_s
+
+    @classmethod
+    def load(cls, folder: Path | str, options: DiffusionOptions | None = None) -> DiffusionPolicy:
+        """Load a policy folder and verify its hashes.
+
+        Args:
+            folder: holds `card.yaml`, `model.safetensors` and, for the ONNX back end, `model.onnx`.
+            options: how to run the policy.
+
+        Returns:
+            The policy.
+
+        Raises:
+            ConfigError: a file is missing, differs from its hash on the card or has none there, is of another
+                version, or the library of the back end cannot be loaded.
+        """
+        folder = Path(folder)
+        options = options or DiffusionOptions()
+        card = load_policy_card(folder)
+        settings, layout = checked_settings(card), Layout(card.observation)
+        needed = ONNX_FILE if options.backend is BackendName.ONNX else WEIGHTS_FILE
+        if needed not in card.files:
+            raise ConfigError(
+                f"the card gives no SHA-256 for {needed}",
+                where=f"{folder / 'card.yaml'}: files",
+                expected=needed,
+                mend="train the policy again with `reflexarc train diffusion`",
+            )
+        backend: Backend = (
+            OnnxBackend(folder / ONNX_FILE, settings, layout, len(card.action.names))
+            if options.backend is BackendName.ONNX
+            else TorchBackend(folder / WEIGHTS_FILE, settings, layout)
+        )
+        return cls(card, backend, options)
+
+    @property
+    def backend(self) -> str:
+        """The name of the back end in use."""
+        return self._backend.name
+
+    @property
+    def state(self) -> Mapping[str, NDArray[np.float32]]:
+        """The recurrent state: there is none."""
+        return {}
+
+    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the recurrent state.
+
+        Args:
+            state: as `state` gives it: empty.
+
+        Raises:
+            ConfigError: the state is not empty.
+        """
+        if state:
+            raise ConfigError(
+                f"a state of {', '.join(state)}",
+                where=f"recurrent state of policy {self.card.name!r}",
+                expected="an empty one: the policy has no memory",
+                mend="pass what the policy's `state` gave",
+            )
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew, which changes nothing: memory and randomness come with the context.
+
+        Args:
+            seed: not used.
+        """
+
+    def act(self, observation: Observation, *, context: ActContext) -> ActionChunk:
+        """Answer an observation.
+
+        The committed steps of the context are the first ones of every chunk, exactly; the others are drawn to
+        go on from them.
+
+        Args:
+            observation: the terms on the card, and the images of its cameras.
+            context: earlier observations, committed steps, number of proposals, randomness.
+
+        Returns:
+            `horizon` steps in the unit of the card; the first one starts at the observation's stamp. Where
+            more than one proposal is wanted, the others are in `proposals`.
+
+        Raises:
+            PolicyError: a term or an image is missing or of another size, or a number is not finite.
+        """
+        model, action = self._model, self.card.action
+        seen = self._seen(observation, context)
+        vectors = np.stack([self._vector(past) for past in seen])
+        known, weight, kept = self._known(context.committed)
+        shape = (context.proposals, self._backend.draws, model.horizon, len(action.names))
+        question = Question(
+            observation=vectors,
+            noise=context.rng.standard_normal(shape, dtype=np.float32),
+            known=known,
+            weight=weight,
+            images={name: self._images(name, camera, seen) for name, camera in model.cameras.items()},
+        )
+        drawn = self._backend.draw(question)[:, model.past_steps :].astype(np.float64)
+        if kept is not None:
+            drawn[:, : len(kept)] = kept
+        return ActionChunk(
+            kind=action.kind,
+            names=action.names,
+            values=drawn[0],
+            start_ns=observation.stamp_ns,
+            step_ns=self._step_ns,
+            valid_for_s=self._valid_for_s,
+            proposals=drawn[1:] if len(drawn) > 1 else None,
+        )
+
+    def _seen(self, observation: Observation, context: ActContext) -> list[Observation]:
+        """The history, oldest first; what is missing of it is filled with the oldest that there is."""
+        wanted = self._model.past_steps
+        past = list(context.past[-wanted:]) if wanted else []
+        oldest = past[0] if past else observation
+        return [oldest] * (wanted - len(past)) + past + [observation]
+
+    def _vector(self, observation: Observation) -> Float32Array:
+        try:
+            vector = self._layout.vector(observation.values)
+        except KeyError as error:
+            raise PolicyError(f"the observation has no term {error}") from error
+        if not np.isfinite(vector).all():
+            raise PolicyError("the observation is not finite")
+        return vector
+
+    def _images(self, name: str, camera: CameraSettings, seen: list[Observation]) -> Float32Array:
+        images = []
+        for observation in seen:
+            image = observation.images.get(name)
+            if image is None:
+                raise PolicyError(f"the observation has no image of the camera {name!r}")
+            if image.shape != (camera.height, camera.width, 3):
+                raise PolicyError(
+                    f"the image of the camera {name!r} has shape {image.shape};"
+                    f" the policy wants {(camera.height, camera.width, 3)}"
+                )
+            images.append(image.transpose(2, 0, 1).astype(np.float32))
+        return np.stack(images)
+
+    def _known(self, committed: FloatArray | None) -> tuple[Float32Array, Float32Array, FloatArray | None]:
+        """Known steps and their weights for the network, and those that the chunk must begin with."""
+        model, size = self._model, len(self.card.action.names)
+        known = np.zeros((model.horizon, size), np.float32)
+        weight = np.zeros(model.horizon, np.float32)
+        if committed is None or not len(committed):
+            return known, weight, None
+        committed = committed[: self.card.action.horizon]
+        if not np.isfinite(committed).all():
+            raise PolicyError("the committed steps are not finite")
+        first, count = model.past_steps, len(committed)
+        soft = min(self._options.soft_steps, count - 1)
+        known[first : first + count] = committed
+        weight[first : first + count] = 1.0
+        if model.prefix_steps:
+            # More than the network has learned to go on from: what is beyond is in-painted.
+            weight[first + model.prefix_steps : first + count] = _NEARLY
+        if soft:
+            weight[first + count - soft : first + count] = np.linspace(1.0, 0.0, soft + 2)[1:-1]
+        return known, weight, committed[: count - soft]
+
+
+def checked_settings(card: PolicyCard) -> ModelSettings:
+    """Read the settings from a card and check that they fit the rest of it.
+
+    Args:
+        card: of a diffusion policy.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: another version, or card and settings disagree.
+    """
+    settings = model_settings(card)
+    checks: list[tuple[str, object, object]] = [
+        ("method", card.method, "diffusion"),
+        ("the horizon", card.action.horizon, settings.horizon - settings.past_steps),
+        ("history", card.history, settings.observation_steps),
+        ("recurrent", dict(card.recurrent), {}),
+    ]
+    for name, found, wanted in checks:
+        if found != wanted:
+            raise ConfigError(
+                f"{name} is {found!r}",
+                where=f"policy card {card.name!r}",
+                expected=f"{wanted!r}, as its parameters say",
+                mend="use the card that `reflexarc train diffusion` wrote beside these weights",
+            )
+    return settings

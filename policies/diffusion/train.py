@@ -1,0 +1,134 @@
+"""Training a diffusion policy: from demonstrations to a policy folder, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardware.cards.library import load_robot_card
+from hardware.errors import ConfigError
+from hardware.robot import RobotCard
+from policies.card import ONNX_FILE, WEIGHTS_FILE
+from policies.checkpoint import CHECKPOINT_FILE
+from policies.demonstrations.folder import Evaluation, Trained, write_folder
+from policies.demonstrations.layout import Float32Array, Layout
+from policies.demonstrations.rollout import make_task, successes
+from policies.demonstrations.source import get_demonstrations
+from policies.diffusion.config import DiffusionConfig
+from policies.diffusion.fit import FREE_SETTINGS, RollOut, Tick, fit
+from policies.diffusion.network import DiffusionNetwork
+from policies.diffusion.onnx_model import onnx_model
+
+
+def train(
+    config: DiffusionConfig,
+    *,
+    progress: Callable[[Evaluation], None] | None = None,
+    tick: Tick | None = None,
+) -> Path:
+    """Train a policy and write its folder, or go on with it.
+
+    The folder gets `card.yaml`, `controller.yaml`, `model.safetensors`, `model.onnx`, `training.yaml`
+    and `learning_curve.csv` / `.png`; while the training runs, a checkpoint.
+
+    Args:
+        config: every setting.
+        progress: is told every evaluation.
+        tick: is told every gradient step.
+
+    Returns:
+        The policy folder.
+
+    Raises:
+        ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
+            folder holds another training.
+    """
+    robot = load_robot_card(config.robot)
+    layout = Layout.of(robot, config.observation)
+    _check_cameras(config, robot)
+    demonstrations = get_demonstrations(config, robot)
+    folder = Path(config.out)
+    outcome = fit(
+        config,
+        demonstrations.episodes,
+        layout=layout,
+        action_names=demonstrations.action_names,
+        roll_out=_roll_out(config, layout) if config.rollouts else None,
+        progress=progress,
+        tick=tick,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome.network.save(folder / WEIGHTS_FILE)
+    (folder / ONNX_FILE).write_bytes(onnx_model(outcome.network))
+    model = config.model()
+    trained = Trained(
+        method="diffusion",
+        description=(
+            f"Diffusion policy from demonstrations of {config.task}: {config.denoiser.value},"
+            f" {config.inference_steps} steps of {config.scheduler.value.upper()}."
+        ),
+        horizon=config.horizon - model.past_steps,
+        parameters=outcome.network.parameter_count,
+        training_pairs=outcome.training_pairs,
+        validation_pairs=outcome.validation_pairs,
+        history=outcome.history,
+        best=outcome.best,
+        loss="mean squared error of the denoiser",
+        card={
+            "history": config.observation_steps,
+            "parameters": model.as_parameters(),
+        },
+        skip=tuple(name for name in FREE_SETTINGS if name != "out"),
+    )
+    write_folder(config, robot, layout, demonstrations, trained)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return folder
+
+
+def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
+    for camera in config.cameras:
+        if camera not in robot.cameras:
+            raise ConfigError(
+                f"the robot has no camera {camera!r}",
+                where=f"robot card {robot.name!r}",
+                expected="some of " + (", ".join(robot.cameras) or "none: it has no cameras"),
+                mend="correct the cameras of the training config",
+            )
+
+
+def _roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
+    size = {"image_size": (config.image_width, config.image_height)} if config.cameras else {}
+    environments = [
+        make_task(config.task, **size) for _ in range(min(config.parallel_rollouts, config.rollouts))
+    ]
+    seeds = range(config.rollout_seed, config.rollout_seed + config.rollouts)
+    past = config.observation_steps - 1
+
+    def count(network: DiffusionNetwork) -> int:
+        random = np.random.default_rng(config.rollout_seed)
+
+        def plan(asked: Sequence[Sequence[dict[str, Any]]]) -> Sequence[Float32Array]:
+            histories = [[seen[max(i, 0)] for i in range(len(seen) - 1 - past, len(seen))] for seen in asked]
+            observation = np.stack([[layout.vector(o) for o in history] for history in histories])
+            images = [
+                np.stack([[o[name] for o in history] for history in histories]) for name in config.cameras
+            ]
+            shape = (len(asked), config.horizon, len(network.base))
+            noise = random.standard_normal((shape[0], network.table.draws, *shape[1:]), dtype=np.float32)
+            with torch.inference_mode():
+                drawn: Float32Array = network(
+                    torch.from_numpy(observation),
+                    torch.from_numpy(noise),
+                    torch.zeros(shape),
+                    torch.zeros(*shape[:2], 1),
+                    *(torch.from_numpy(seen).permute(0, 1, 4, 2, 3).float() for seen in images),
+                ).numpy()
+            return list(drawn[:, past:])
+
+        return sum(successes(plan, environments, execute=config.execute, seeds=seeds))
+
+    return count

@@ -1,0 +1,127 @@
+"""`reflexarc data export|import`: recordings to datasets, datasets to recordings, recordings to Rerun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from reflexarc.output import Output
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export, and how."""
+
+    # Recordings: a folder of episodes, or one of them.
+    source: Annotated[Path, tyro.conf.Positional]
+    # The folder of the dataset, which must not exist yet; with --rerun the .rrd file.
+    out: Path
+    # Moments a second; none: as often as the robot's card measures its fastest term.
+    fps: int = 0
+    # The robot's card, a name or a path, when it is not the one in the recordings.
+    robot: str = ""
+    # The terms to keep; none: all of the card.
+    terms: tuple[str, ...] = ()
+    # The cameras to keep; none: no images.
+    cameras: tuple[str, ...] = ()
+    # Keep images as files, which are lossless and larger, and not as videos.
+    image_files: bool = False
+    # Take failed episodes, too.
+    failures: bool = False
+    # Leave out episodes that cannot be exported, and name them, instead of exporting nothing.
+    skip_faulty: bool = False
+    # A value older than so many of its stream's own periods is not used any more.
+    stale_periods: float = 2.5
+    # Write a Rerun recording of one episode instead of a dataset.
+    rerun: bool = False
+
+
+def export(config: ExportConfig, output: Output) -> int:
+    """Export recordings.
+
+    Args:
+        config: what, where to and how.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: nothing to export, something that cannot be, or another robot.
+    """
+    if config.rerun:
+        return _export_rerun(config, output)
+    from hardware.cards.library import load_robot_card
+    from recording.episode import Episode
+    from recording.folder import finished
+    from recording.lerobot_export import Selection, card_of, export_recordings
+    from recording.metadata import Outcome
+    from recording.sampling import SamplingConfig
+
+    card = (
+        load_robot_card(config.robot) if config.robot else card_of(Episode.open(finished(config.source)[0]))
+    )
+    fastest_hz = max(spec.rate_hz for spec in card.observations.values())
+    sampling = SamplingConfig(
+        fps=config.fps or round(fastest_hz),
+        terms=config.terms,
+        cameras=config.cameras,
+        stale_periods=config.stale_periods,
+    )
+    outcomes = () if config.failures else (Outcome.SUCCESS, Outcome.UNKNOWN)
+    with output.progress("exporting") as progress:
+        record, skipped = export_recordings(
+            config.source,
+            config.out,
+            sampling,
+            card=card,
+            selection=Selection(outcomes=outcomes, skip_faulty=config.skip_faulty),
+            video=not config.image_files,
+            progress=progress,
+        )
+    frames = sum(episode.frames for episode in record.episodes)
+    dropped = sum(episode.dropped for episode in record.episodes)
+    output.result(
+        {
+            "folder": config.out,
+            "fps": record.fps,
+            "episodes": record.episodes,
+            "frames": frames,
+            "dropped": dropped,
+            "skipped": skipped,
+            "tables": record.tables,
+        }
+    )
+    for episode in skipped:
+        output.log(f"{episode.source} left out: {episode.reason}")
+    if not output.json:
+        output.console.print(
+            f"{config.out}: {len(record.episodes)} episodes, {frames} moments at {record.fps} Hz,"
+            f" {dropped} dropped, {len(skipped)} recordings left out",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+def _export_rerun(config: ExportConfig, output: Output) -> int:
+    from hardware.errors import ConfigError
+    from recording.folder import finished
+    from recording.rerun_file import write_rerun
+
+    paths = finished(config.source)
+    if len(paths) != 1:
+        raise ConfigError(
+            f"{len(paths)} episodes",
+            where=str(config.source),
+            expected="one of them: a Rerun recording shows one",
+            mend=f"name a file, such as {paths[0]}",
+        )
+    shown = write_rerun(paths[0], config.out)
+    output.result({"file": config.out, "entities": shown, "bytes": config.out.stat().st_size})
+    if not output.json:
+        output.console.print(f"{config.out}: open it with `rerun {config.out}`", markup=False, soft_wrap=True)
+    return 0

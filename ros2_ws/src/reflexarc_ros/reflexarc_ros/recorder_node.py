@@ -1,0 +1,507 @@
+"""recorder_node: everything that a robot's namespace says, into one file an episode.
+
+Messages are taken as bytes and handed to a thread (`recording.session`); nothing is decoded on the way, and a
+slow disk holds nobody up. What is recorded is what is there: topics are found by looking at the graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import shutil
+import struct
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock as ClockMessage
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from hardware import schema
+from hardware.cards import load_robot_card
+from hardware.errors import ConfigError
+from hardware.robot import RobotCard
+from policies.controller import base_card
+from policies.provenance import git_commit, versions
+from recording.episode import ROBOT_CARD
+from recording.folder import Forecast, forecast
+from recording.metadata import EpisodeInfo, EventKind
+from recording.quality import QualityMonitor
+from recording.session import Session, SessionConfig, State, Status
+from recording.writer import COMPRESSIONS, TopicSpec, WriterConfig
+from reflexarc_ros import qos
+from reflexarc_ros.assembler import pacing_topic
+from reflexarc_ros.definitions import has_header, message_class, topic_spec
+from reflexarc_ros.node import LOCKSTEP, PACE, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.recorder_page import RecorderPage
+
+_LOOK_S, _TELL_S = 0.5, 0.5
+# How long a service waits for the disk; the thread goes on when that is not enough.
+_PATIENCE_S = 2.0
+# Beside everything in the namespace.
+_SHARED = ("/tf", "/tf_static", "/diagnostics")
+# Plumbing that says nothing about an episode.
+_NOISE = ("parameter_events", "transition_event", "rosout")
+_STAMP, _CLOCK = struct.Struct("<iI"), struct.Struct("<iI")
+_STAMP_OFFSET = 4
+_NS = 1_000_000_000
+# The clock of a twin in real time goes on by itself for so long after a tick, nanoseconds.
+_TICK_NS = 40_000_000
+_DEPTH = 200
+_PACKAGES = ("mcap", "numpy", "lerobot", "torch", "mujoco", "onnxruntime")
+
+
+class RecorderNode(ReflexarcNode):
+    """Records episodes when it is asked to, or one for every time that it is active."""
+
+    settings = (
+        Setting(
+            "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
+        ),
+        PACE,
+        Setting("folder", "", "Where the episodes go: one file each, numbered after those that are there."),
+        Setting(
+            "begin",
+            "request",
+            "When an episode begins: on a request, or with the first observation after every activation.",
+            choices=("request", "activation"),
+        ),
+        Setting("time_limit_s", 0.0, "Longest episode; 0: no limit.", minimum=0.0, maximum=86400.0),
+        Setting("task", "", "What is to be done, as a short name."),
+        Setting("instruction", "", "What is to be done, in words; the topic ~/instruction changes it."),
+        Setting("operator", "", "Who moves the robot."),
+        Setting(
+            "policy", "", "Policy folder or controller file, whose card goes into the episodes; empty: none."
+        ),
+        Setting(
+            "calibration", [""], "Files that go into the episodes as they are (calibration and the like)."
+        ),
+        Setting("parameters", "{}", "The parameters of the system as JSON; they go into the episodes."),
+        Setting("exclude", [""], "Topics that are not recorded, absolute or relative to the namespace."),
+        Setting("compression", "zstd", "How chunks are packed.", choices=COMPRESSIONS),
+        Setting(
+            "chunk_s",
+            0.5,
+            "Time after which a chunk goes to the disk; so much is lost at most.",
+            minimum=0.02,
+            maximum=10.0,
+        ),
+        Setting(
+            "chunk_mb", 4.0, "Megabytes after which a chunk goes to the disk.", minimum=0.01, maximum=64.0
+        ),
+        Setting(
+            "reserve_mb",
+            256.0,
+            "Free space at which an episode is ended while it can be.",
+            minimum=0.0,
+            maximum=1e6,
+        ),
+        Setting(
+            "page_port", -1, "Port of the status page on this machine; 0: any that is free, -1: no page."
+        ),
+    )
+
+    def __init__(self) -> None:
+        """Declare the parameters."""
+        super().__init__("recorder_node")
+        self._entities: list[Any] = []
+        self._subscriptions_by_topic: dict[str, Any] = {}
+        self._session: Session | None = None
+        self._page: RecorderPage | None = None
+        self._may_record = self._awaits_robot = False
+
+    # --- lifecycle ---------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Open the folder, advertise, and begin to look for topics."""
+        folder = self.setting("folder")
+        if not folder:
+            raise ConfigError(
+                "no folder",
+                where=f"{self.get_fully_qualified_name()}: parameter 'folder'",
+                expected="a folder for the episodes",
+                mend="set the parameter",
+            )
+        self._card = load_robot_card(self.setting("card"))
+        self._root = self.get_namespace().rstrip("/")
+        self._has_twin_clock = bool(self.setting("use_sim_time")) and self.setting("pace") != LOCKSTEP
+        self._tick: tuple[int, int] | None = None
+        self._latched: dict[str, bytes] = {}
+        self._unknown: set[str] = set()
+        self._skipped = {self._absolute(name) for name in self.setting("exclude") if name}
+        self._session = self._make_session(Path(folder))
+        self._forecast = self._look_at_disk()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._status_publisher = self.create_publisher(String, "~/status", qos.LATCHED)
+        self._entities = [
+            self._status_publisher,
+            self.create_service(Trigger, "~/start", self._answer(self._start)),
+            self.create_service(Trigger, "~/stop", self._answer(self._stop)),
+            self.create_service(Trigger, "~/rerecord", self._answer(self._rerecord)),
+            self.create_service(Trigger, "~/discard", self._answer(self._discard)),
+            self.create_service(Trigger, "~/success", self._answer(self._success)),
+            self.create_service(Trigger, "~/failure", self._answer(self._failure)),
+            self.create_subscription(String, "~/note", self._listen(self._note), qos.EVENTS),
+            self.create_subscription(String, "~/instruction", self._listen(self._instruct), qos.EVENTS),
+            self.create_subscription(String, "~/failure_reason", self._listen(self._failure), qos.EVENTS),
+            self.create_subscription(String, "teleop/event", self._on_operator, qos.EVENTS),
+            self.create_timer(_LOOK_S, self._look, clock=steady),
+            self.create_timer(_TELL_S, self._tell, clock=steady),
+        ]
+        if self._has_twin_clock:
+            self._entities.append(
+                self.create_subscription(ClockMessage, "/clock", self._on_clock, qos.SENSOR, raw=True)
+            )
+        self._look()
+        if self.setting("page_port") >= 0:
+            requests = {
+                "start": self._start,
+                "stop": self._stop,
+                "success": self._success,
+                "failure": self._failure,
+                "rerecord": self._rerecord,
+                "discard": self._discard,
+                "note": self._note,
+                "instruction": self._instruct,
+            }
+            self._page = RecorderPage(self.setting("page_port"), status=self._document, requests=requests)
+            self.get_logger().info(f"status page: {self._page.address}")
+
+    def activate(self) -> None:
+        """Be ready; or wait for the first observation, where every activation is an episode."""
+        self._may_record = True
+        self._awaits_robot = self.setting("begin") == "activation"
+
+    def deactivate(self) -> None:
+        """End the open episode; it is kept."""
+        if self._is_recording():
+            self._stop("")
+        self._may_record = self._awaits_robot = False
+
+    def cleanup(self) -> None:
+        """End the open episode and withdraw everything."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        for entity in (*self._entities, *self._subscriptions_by_topic.values()):
+            destroy(self, entity)
+        self._entities = []
+        self._subscriptions_by_topic = {}
+
+    # --- what is recorded --------------------------------------------------------------------
+
+    def _make_session(self, folder: Path) -> Session:
+        card = self._card
+        info = EpisodeInfo(
+            "",
+            0,
+            robot=card.name,
+            namespace=self._root,
+            task=self.setting("task"),
+            instruction=self.setting("instruction"),
+            operator=self.setting("operator"),
+            clock="twin" if self.setting("use_sim_time") else "system",
+            git_commit=git_commit(),
+            versions=_versions(),
+        )
+        config = SessionConfig(
+            writer=WriterConfig(
+                chunk_bytes=round(self.setting("chunk_mb") * 1e6),
+                chunk_s=self.setting("chunk_s"),
+                compression=self.setting("compression"),
+            ),
+            reserve_bytes=round(self.setting("reserve_mb") * 1e6),
+            time_limit_s=self.setting("time_limit_s"),
+        )
+        return Session(
+            folder,
+            info,
+            steady_clock=time.monotonic_ns,
+            data_clock=self._now_ns,
+            wall_clock=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            free_bytes=lambda: shutil.disk_usage(folder).free,
+            attachments=self._attachments(card),
+            make_judge=lambda i: QualityMonitor(card, namespace=self._root, start_ns=i.start_ns),
+            on_finish=self._on_finish,
+            config=config,
+        )
+
+    def _attachments(self, card: RobotCard) -> dict[str, bytes]:
+        found = {
+            ROBOT_CARD: schema.dump(card).encode(),
+            "parameters.json": self.setting("parameters").encode(),
+        }
+        if self.setting("policy"):
+            found["policy_card.yaml"] = schema.dump(base_card(Path(self.setting("policy")))).encode()
+        for name in filter(None, self.setting("calibration")):
+            found[f"calibration/{Path(name).name}"] = _read(Path(name))
+        return found
+
+    def _absolute(self, name: str) -> str:
+        return name if name.startswith("/") else f"{self._root}/{name}"
+
+    def _look(self) -> None:
+        """Subscribe to what is new on the graph."""
+        for topic, kinds in self.get_topic_names_and_types():
+            if topic in self._subscriptions_by_topic or topic in self._unknown or not self._is_wanted(topic):
+                continue
+            offered = [info.qos_profile for info in self.get_publishers_info_by_topic(topic)]
+            if not offered:
+                continue
+            try:
+                spec = topic_spec(topic, kinds[0])
+                kind = message_class(kinds[0])
+            except ConfigError as error:
+                self._unknown.add(topic)
+                self.get_logger().warning(f"{topic} is not recorded: {error}")
+                continue
+            assert self._session is not None
+            self._session.add_topic(spec)
+            profile = _matching(offered)
+            self._subscriptions_by_topic[topic] = self.create_subscription(
+                kind, topic, self._reader(spec, kind, profile), profile, raw=True
+            )
+
+    def _is_wanted(self, topic: str) -> bool:
+        own = f"{self._root}/{self.get_name()}/"
+        if topic in self._skipped or topic.startswith(own) or topic.rsplit("/", 1)[-1] in _NOISE:
+            return False
+        return topic.startswith(f"{self._root}/") or topic in _SHARED
+
+    def _reader(self, spec: TopicSpec, kind: type, profile: QoSProfile) -> Callable[[bytes], None]:
+        """What takes the messages of one topic: bytes in, bytes on."""
+        session, topic, is_stamped = self._session, spec.name, has_header(kind)
+        is_latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        is_pace = topic == self._absolute(pacing_topic(self._card))
+        assert session is not None
+
+        def read(raw: bytes) -> None:
+            if is_pace and self._awaits_robot:
+                self._begin()
+            receive_ns = self._now_ns()
+            if is_latched:
+                self._latched[topic] = raw
+            stamp_ns = _stamp(raw) if is_stamped else 0
+            session.offer(topic, raw, stamp_ns=stamp_ns or receive_ns, receive_ns=receive_ns)
+
+        return read
+
+    def _begin(self) -> None:
+        """Begin the episode of this activation; where that cannot be, say why once."""
+        self._awaits_robot = False
+        try:
+            self._start("")
+        except ConfigError as error:
+            self.get_logger().error(str(error))
+
+    # --- clocks ------------------------------------------------------------------------------
+
+    def _on_clock(self, raw: bytes) -> None:
+        sec, nanosec = _CLOCK.unpack_from(raw, _STAMP_OFFSET)
+        self._tick = (sec * _NS + nanosec, time.monotonic_ns())
+
+    def _now_ns(self) -> int:
+        """The clock of the stamps. A twin's ticks are far apart: between them the steady clock goes on."""
+        tick = self._tick
+        if not self._has_twin_clock or tick is None:
+            return self.data_now_ns()
+        return tick[0] + min(time.monotonic_ns() - tick[1], _TICK_NS)
+
+    # --- what a person asks ------------------------------------------------------------------
+
+    def _start(self, text: str) -> str:
+        session = self._ready()
+        self._forecast = self._look_at_disk()
+        self._forecast.check(session.folder)
+        number = session.start()
+        now_ns = self._now_ns()
+        for topic, raw in self._latched.items():
+            session.offer(topic, raw, stamp_ns=now_ns, receive_ns=now_ns)
+        self.get_logger().info(f"episode {number} begins")
+        return f"episode {number}"
+
+    def _stop(self, text: str) -> str:
+        path = self._ready().stop(timeout_s=_PATIENCE_S)
+        return f"{path.name} is on the disk"
+
+    def _rerecord(self, text: str) -> str:
+        if self._is_recording():
+            self._discard("")
+        return self._start("")
+
+    def _discard(self, text: str) -> str:
+        return f"episode {self._ready().discard(timeout_s=_PATIENCE_S)} is thrown away"
+
+    def _success(self, text: str) -> str:
+        self._ready().say(EventKind.SUCCESS, text)
+        return "success; " + self._stop("")
+
+    def _failure(self, text: str) -> str:
+        self._ready().say(EventKind.FAILURE, text)
+        return "failure; " + self._stop("")
+
+    def _note(self, text: str) -> str:
+        self._ready().say(EventKind.NOTE, text)
+        return "noted"
+
+    def _instruct(self, text: str) -> str:
+        self._ready().say(EventKind.INSTRUCTION, text)
+        return f"instruction: {text}"
+
+    def _is_recording(self) -> bool:
+        return self._session is not None and self._session.status.state is State.RECORDING
+
+    def _ready(self) -> Session:
+        if self._session is None or not self._may_record:
+            raise ConfigError(
+                "the recorder is not active",
+                where=self.get_fully_qualified_name(),
+                expected="an active node",
+                mend="activate it first",
+            )
+        return self._session
+
+    def _answer(self, request: Callable[[str], str]) -> Callable[[Any, Any], Any]:
+        def call(asked: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            try:
+                response.message, response.success = request(""), True
+            except ConfigError as error:
+                response.message, response.success = str(error), False
+            self._tell()
+            return response
+
+        return call
+
+    def _listen(self, request: Callable[[str], str]) -> Callable[[String], None]:
+        def call(message: String) -> None:
+            try:
+                request(message.data)
+            except ConfigError as error:
+                self.get_logger().warning(str(error))
+            self._tell()
+
+        return call
+
+    def _on_operator(self, message: String) -> None:
+        """What an operator says with the device in hand."""
+        said = {"success": self._success, "failure": self._failure, "discard": self._rerecord}.get(
+            message.data
+        )
+        if said is not None and self._is_recording():
+            self._listen(said)(String())
+
+    # --- what it says ------------------------------------------------------------------------
+
+    def _look_at_disk(self) -> Forecast:
+        reserve = round(self.setting("reserve_mb") * 1e6)
+        limit_s = self.setting("time_limit_s") or None
+        return forecast(Path(self.setting("folder")), self._card, reserve_bytes=reserve, duration_s=limit_s)
+
+    def _document(self) -> dict[str, Any]:
+        """The status as a plain document."""
+        session = self._session
+        if session is None:
+            return {}
+        document = dataclasses.asdict(session.status)
+        return {
+            **document,
+            "state": session.status.state.value,
+            "folder": str(session.folder),
+            "time_left_s": self._forecast.time_left_s,
+            "time_limit_s": self.setting("time_limit_s"),
+            "bytes_per_s": self._forecast.bytes_per_s,
+            "topics": len(self._subscriptions_by_topic),
+            "page": self._page.address if self._page is not None else "",
+        }
+
+    def _tell(self) -> None:
+        if self._session is None:
+            return
+        self._status_publisher.publish(String(data=json.dumps(self._document())))
+        status = self._session.status
+        level, message = _health(status)
+        self.health.report(
+            level,
+            message,
+            state=status.state.value,
+            episode=status.episode,
+            duration_s=f"{status.duration_s:.1f}",
+            messages=status.messages,
+            megabytes=f"{status.size_bytes * 1e-6:.1f}",
+            dropped=status.dropped,
+            finished=status.finished,
+            findings=len(status.findings),
+            topics=len(self._subscriptions_by_topic),
+        )
+
+    def _on_finish(self, path: Path) -> None:
+        """A file is whole; called in the thread of the session."""
+        status = self._session.status if self._session is not None else None
+        findings = f"; to look at: {'; '.join(status.findings)}" if status and status.findings else ""
+        count = status.messages if status else 0
+        self.get_logger().info(f"{path.name} is on the disk: {count} messages{findings}")
+
+
+def _health(status: Status) -> tuple[bytes, str]:
+    if status.state is State.FAILED:
+        return DiagnosticStatus.ERROR, status.message
+    if status.dropped:
+        return DiagnosticStatus.WARN, f"{status.dropped} messages dropped: the disk is too slow"
+    if status.state is State.RECORDING and status.findings:
+        return DiagnosticStatus.WARN, f"recording; {status.findings[0]}"
+    return DiagnosticStatus.OK, status.message
+
+
+def _matching(offered: Sequence[QoSProfile]) -> QoSProfile:
+    """What suits every publisher, and loses nothing where they allow it."""
+    reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in offered)
+    latched = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in offered)
+    return QoSProfile(
+        depth=_DEPTH,
+        history=HistoryPolicy.KEEP_LAST,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _stamp(raw: bytes) -> int:
+    """The stamp of a message that begins with a header, nanoseconds; 0: it was not set."""
+    sec, nanosec = _STAMP.unpack_from(raw, _STAMP_OFFSET)
+    return int(sec) * _NS + int(nanosec)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror})",
+            where="recorder_node",
+            expected="a file that goes into the episodes",
+            mend="correct the path",
+        ) from error
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is installed of the packages that shape an episode."""
+    import importlib.util
+
+    return versions([name for name in _PACKAGES if importlib.util.find_spec(name) is not None])
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(RecorderNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
