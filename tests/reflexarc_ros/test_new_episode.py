@@ -35,17 +35,17 @@ def test_the_supervisor_resets_the_robot_between_two_episodes(tmp_path, domain_i
             if not seen or seen[-1] != message:
                 seen.append(message)
 
-        def wait(is_there, timeout_s=30.0):
+        def wait(is_there, timeout_s=90.0):
             assert observer.wait_for(is_there, timeout_s=timeout_s, every=watch), "\n".join(lines)
 
         wait(lambda: episode_runs(observer, 0))
         end_s = time.monotonic() + 2.5
         wait(lambda: time.monotonic() > end_s)
         stamp_ns = observer.latest.stamp_ns
-        answer = observer.ask("supervisor_node/new_episode", timeout_s=5.0)
+        answer = observer.ask("supervisor_node/new_episode", timeout_s=30.0)
         assert answer.success, answer.message
         # Asked twice, it begins one.
-        assert not observer.ask("supervisor_node/new_episode", timeout_s=5.0).success
+        assert not observer.ask("supervisor_node/new_episode", timeout_s=30.0).success
         wait(lambda: episode_runs(observer, 1))
         first = Trace.load(path)
         end_s = time.monotonic() + 1.5
