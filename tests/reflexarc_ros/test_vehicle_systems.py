@@ -116,7 +116,7 @@ def test_a_px4_like_vehicle_arms_flies_a_reference_and_lands(tmp_path, domain_id
     with system.runner:
         system.take_off()
         time.sleep(5.0)
-        answer = client.call(Trigger, "robot_node/land", Trigger.Request(), 60.0)
+        answer = client.call(Trigger, "robot_node/land", Trigger.Request(), 120.0)
         assert answer.success, answer.message
         assert "landed and disarmed after" in answer.message
     assert "Traceback" not in system.log
