@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from hardware import schema
@@ -32,10 +33,11 @@ def load_robot_card(name_or_path: str | Path) -> RobotCard:
     if path.suffix != ".yaml":
         path = _FOLDER / f"{name_or_path}.yaml"
         if not path.exists():
+            near = difflib.get_close_matches(str(name_or_path), card_names(), n=1)
             raise ConfigError(
                 f"there is no robot card {str(name_or_path)!r}",
                 where="robot",
                 expected="one of " + ", ".join(card_names()) + ", or the path of a card",
-                mend="correct the name",
+                mend=f"did you mean {near[0]!r}?" if near else "correct the name",
             )
     return schema.load(RobotCard, path)

@@ -237,3 +237,5 @@ def test_an_unknown_card_is_named_beside_those_that_exist():
         ConfigError, match="there is no robot card 'toaster'. Expected one of .*quadrotor_twin"
     ):
         load_robot_card("toaster")
+    with pytest.raises(ConfigError, match="did you mean 'px4_peer'"):
+        load_robot_card("px4_pier")

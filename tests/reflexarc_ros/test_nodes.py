@@ -20,7 +20,7 @@ CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACT
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 
 
-def wait_for(condition, timeout_s=20.0):
+def wait_for(condition, timeout_s=90.0):
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if condition():
@@ -86,13 +86,13 @@ def test_robot_takes_its_safe_action_when_commands_stop(start, client, tmp_path)
     assert client.change("robot_node", CONFIGURE)
     assert wait_for(lambda: client.change("robot_node", ACTIVATE))
     assert wait_for(lambda: len(stamps) > 5)
-    end_s = time.monotonic() + 0.8
-    while time.monotonic() < end_s:
+
+    def climbs():
         gate.publish(command(0.65, stamps[-1]))
-        time.sleep(0.01)
-    top = max(heights)
-    assert top > 0.3
-    assert wait_for(lambda: heights[-1] < 0.2, 30.0), heights[-1]
+        return heights[-1] > 0.3
+
+    assert wait_for(climbs)
+    assert wait_for(lambda: heights[-1] < 0.2), heights[-1]
     assert client.change("robot_node", DEACTIVATE)
     assert node.end() == 0
     from sim.twin.trace import Trace

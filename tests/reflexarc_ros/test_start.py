@@ -43,7 +43,7 @@ def test_signal_while_importing(number: int, start: list[str], tmp_path: Path) -
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
     os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=50)
     assert process.returncode == 0
     assert errors == ""
 

@@ -17,7 +17,7 @@ from hardware import ConfigError
 from reflexarc.benches.faults import FaultsBench, measure
 
 
-def wait_for(condition, timeout_s=30.0):
+def wait_for(condition, timeout_s=90.0):
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if condition():

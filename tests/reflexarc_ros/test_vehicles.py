@@ -24,7 +24,7 @@ SCRIPT = [str(Path(__file__).parent / "fake_vehicle.py"), "robot_node"]
 CODEC = ChunkCodec(CommandKind.REFERENCE, NAMES)
 
 
-def wait_for(condition, timeout_s=20.0):
+def wait_for(condition, timeout_s=90.0):
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if condition():
@@ -68,8 +68,8 @@ class Flight:
 
     def ask(self, service, *, on=None):
         if on is None:
-            return self.client.call(Trigger, f"robot_node/{service}", Trigger.Request(), timeout_s=40.0)
-        return self.client.call(SetBool, f"robot_node/{service}", SetBool.Request(data=on), timeout_s=40.0)
+            return self.client.call(Trigger, f"robot_node/{service}", Trigger.Request(), timeout_s=90.0)
+        return self.client.call(SetBool, f"robot_node/{service}", SetBool.Request(data=on), timeout_s=90.0)
 
     def send(self, place):
         values = np.array([[*place, 0.0, 0.0, 0.0, 0.0]])
@@ -79,7 +79,7 @@ class Flight:
     def stop(self):
         self.gate.publish(CODEC.encode_stop(time.time_ns()))
 
-    def until(self, condition, *, send=None, timeout_s=20.0):
+    def until(self, condition, *, send=None, timeout_s=90.0):
         """Send a place, over and over, until something holds."""
 
         def turn():
@@ -244,7 +244,7 @@ def test_poses_from_outside_reach_the_vehicle_and_are_missed_when_they_stop(flig
 def test_control_c_in_flight_lands_before_the_wire_is_closed(start, client, tmp_path):
     flight = Flight(start, client, tmp_path).activate()
     flight.take_off()
-    assert flight.process.end(timeout_s=30.0) == 0, flight.process.output
+    assert flight.process.end(timeout_s=90.0) == 0, flight.process.output
     assert flight.height_m < 0.05
     assert flight.calls.index("safe_stop deactivated") < flight.calls.index("disconnect")
 

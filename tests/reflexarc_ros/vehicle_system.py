@@ -8,7 +8,7 @@ from reflexarc_ros.runner import SystemRunner
 from std_srvs.srv import SetBool, Trigger
 
 
-def wait_for(condition, timeout_s=30.0):
+def wait_for(condition, timeout_s=90.0):
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if condition():
@@ -33,7 +33,7 @@ class System:
             domain_id=domain_id,
         )
 
-    def says(self, text, *, times=1, timeout_s=60.0):
+    def says(self, text, *, times=1, timeout_s=120.0):
         return wait_for(lambda: sum(text in line for line in self.lines) >= times, timeout_s)
 
     @property
@@ -46,10 +46,10 @@ class System:
         asked = []
 
         def arms():
-            asked.append(self.client.call(SetBool, "robot_node/arm", SetBool.Request(data=True), 40.0))
+            asked.append(self.client.call(SetBool, "robot_node/arm", SetBool.Request(data=True), 90.0))
             return asked[-1].success
 
-        assert wait_for(arms, 60.0), asked[-1].message
-        answer = self.client.call(Trigger, "robot_node/take_off", Trigger.Request(), 60.0)
+        assert wait_for(arms, 90.0), asked[-1].message
+        answer = self.client.call(Trigger, "robot_node/take_off", Trigger.Request(), 90.0)
         assert answer.success, answer.message
         assert self.says("commands pass again"), self.log

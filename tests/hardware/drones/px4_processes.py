@@ -47,7 +47,7 @@ def running_peer(port, *arguments, module="sim.peers.px4"):
     finally:
         process.terminate()
         try:
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=90) == 0
         finally:
             process.kill()
             process.stdout.close()

@@ -41,7 +41,7 @@ def running_peer(*arguments, module="sim.peers.crazyflie"):
     finally:
         process.terminate()
         try:
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=90) == 0
         finally:
             process.kill()
             process.stdout.close()
@@ -49,7 +49,7 @@ def running_peer(*arguments, module="sim.peers.crazyflie"):
 
 def card(port, name="crazyflie_peer", **parameters):
     loaded = load_robot_card(name)
-    changed = {"link": f"udp://127.0.0.1:{port}", "connect_timeout_s": 60.0}
+    changed = {"link": f"udp://127.0.0.1:{port}", "connect_timeout_s": 90.0}
     commands = {n: replace(spec, robot_timeout_s=1.5) for n, spec in loaded.commands.items()}
     return replace(loaded, commands=commands, parameters=dict(loaded.parameters) | changed | parameters)
 

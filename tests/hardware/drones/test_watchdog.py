@@ -123,7 +123,7 @@ def wait_for(condition):
 
 def test_the_process_carries_both_ways_disarms_in_silence_and_ends_with_its_driver():
     with FakeFirmware() as firmware:
-        watchdog = Watchdog.start(firmware.address, silence_s=1.5, arm_channel=ARM)
+        watchdog = Watchdog.start(firmware.address, silence_s=3.0, arm_channel=ARM)
         port = open_transport(watchdog.address)
         port.write(encode(Msp.STATUS))
         answer = b""

@@ -24,7 +24,7 @@ from mavsdk.plugins.offboard.offboard import (  # noqa: E402
     VelocityNedYaw,
 )
 
-LONG_S = 60.0
+LONG_S = 120.0
 
 
 def free_port():
@@ -54,7 +54,7 @@ def running_peer(port, *arguments):
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=90)
         process.stdout.close()
 
 
