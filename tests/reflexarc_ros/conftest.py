@@ -51,7 +51,7 @@ class Client:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def call(self, kind, name, request, timeout_s=20.0):
+    def call(self, kind, name, request, timeout_s=60.0):
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(timeout_s), f"no service {name}"
         future = client.call_async(request)
