@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "quadrotor.json": "reflexarc bench quadrotor",
     "seams.json": "reflexarc bench seams --plot docs/results/seams.png",
     "planning.json": "reflexarc bench planning",
+    "diffusion.json": "reflexarc bench diffusion --chunks 1 --gradient-steps 1 --repeats 7",
     "recorder_crash.json": "reflexarc data crash-test --kills 200",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
 }

@@ -188,6 +188,22 @@ def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
+def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    ours = d["rows"][1:]
+    for row in ours:
+        yield (
+            f"one chunk of a diffusion policy, {row['name']}",
+            f"{row['chunk_ratio']:.2f} × LeRobot's time, same weights (at most"
+            f" {row['disagreement']:.0e} apart)",
+        )
+    for row in ours:
+        if row["steps_ratio"] is not None:
+            yield (
+                "gradient steps a second of a diffusion policy",
+                f"{row['steps_ratio']:.2f} × those of LeRobot's `update_policy`",
+            )
+
+
 def _seams(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in d["rows"]:
         yield (
@@ -235,6 +251,7 @@ _READERS = {
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
+    "diffusion": _diffusion,
     "recorder_crash": _recorder_crash,
     "seams": _seams,
     "raptor_teachers": _raptor_teachers,
