@@ -234,12 +234,14 @@ def test_a_keyboard_drives_the_arm_and_a_window_without_focus_ends_in_hold(domai
 def open_chromium(**context):
     from playwright.sync_api import sync_playwright
 
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    def family():
+        """Every process of the browser that there is now."""
+        return [c for c in psutil.Process().children(recursive=True) if "chrom" in c.name().lower()]
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        family = [c for c in psutil.Process().children(recursive=True) if c.pid not in before]
         try:
-            yield browser.new_context(**context), [c for c in family if "chrom" in c.name().lower()]
+            yield browser.new_context(**context), family
         finally:
             browser.close()
 
@@ -293,14 +295,15 @@ def test_a_page_drives_the_arm_and_its_silence_ends_in_hold(domain_id):
         # Out of reach of the network in the middle of a motion: nothing is said any more, nothing is closed.
         before = dict(stand.joints)
         assert stand.drive_until(lambda: stand.moved(before, ARM, 0.05), pull("#right", 0, -60), let_go)
-        assert family
-        for process in family:
+        frozen = family()
+        assert len(frozen) > 2
+        for process in frozen:
             process.suspend()
         try:
             assert wait_for(lambda: stand.state != "engaged", PATIENCE_S), stand.log
             assert stand.rests(), stand.log
         finally:
-            for process in family:
+            for process in frozen:
                 process.resume()
         # Back again, with the finger still down: authority comes only after it was lifted.
         let_go()
