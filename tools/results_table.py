@@ -71,6 +71,14 @@ def _arm(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"commands that the gate changed, {how}", f"{100 * d['intervention_rate']:.1f} %"
 
 
+def _expert(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    times = [row["duration_s"] for row in d["rows"] if row["success"]]
+    yield (
+        f"`{d['policy']}`: successes",
+        f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])}), in {sum(times) / len(times):.1f} s",
+    )
+
+
 def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     how = f"{d['airframe']}, {_latency(d)}"
     yield f"hover error (RMS of the last 5 s), {how}", f"{100 * d['hover_error_m']:.1f} cm"
@@ -243,6 +251,8 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 _READERS = {
     "demo": _demo,
     "eval_arm": _arm,
+    "eval_expert_peg_insert": _expert,
+    "eval_expert_push_t": _expert,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,
