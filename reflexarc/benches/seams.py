@@ -146,7 +146,8 @@ def measure(config: SeamsBench, progress: Progress) -> BenchReport:
         },
         notes=(
             "Means over all seams: the largest velocity step, and the RMS of the jerk, in the window of a"
-            " border, largest joint; the policy's side, before the gate. Same seeds, starts and delays in every row.",
+            " border, largest joint; the policy's side, before the gate. The same seeds, starts and delays"
+            " in every row.",
             "All are trimmed by time: a chunk's steps are carried out when they were meant to be.",
         ),
     )
