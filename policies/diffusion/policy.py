@@ -21,8 +21,6 @@ from policies.diffusion.settings import CameraSettings, ModelSettings, model_set
 from policies.policy import ActContext, PolicyError
 from policies.runtime.engines import Device
 
-# The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train diffusion`.
-PICK_CUBE = Path(__file__).parent / "pick_cube"
 # The weight of a step that is known but not shown as it is.
 _NEARLY = 0.999
 

@@ -104,9 +104,7 @@ def test_it_learns_to_choose_one_of_two_ways(tmp_path, denoiser):
 
 def test_the_seed_decides_everything_and_nothing_else_is_touched(small_config, tmp_path):
     state = torch.random.get_rng_state()
-    folders = [
-        train(small_config(tmp_path / str(i), seed=seed, steps=2)) for i, seed in enumerate((3, 3, 4))
-    ]
+    folders = [train(small_config(tmp_path / str(i), seed=seed, steps=2)) for i, seed in enumerate((3, 3, 4))]
     assert torch.equal(torch.random.get_rng_state(), state)
     first, again, other = folders
     assert digest(first) == digest(again)
