@@ -4,13 +4,14 @@ import contextlib
 import math
 import time
 
-from conftest import Client, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from reflexarc_ros import qos
 from reflexarc_ros.runner import SystemRunner
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
+
+from tests.reflexarc_ros.conftest import Client, wait_for
 
 PATIENCE_S = 60.0
 

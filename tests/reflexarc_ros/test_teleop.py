@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import wait_for
 from lifecycle_msgs.msg import Transition
 from reflexarc_ros.bringup import nodes
 from std_srvs.srv import SetBool, Trigger
 from teleop_stand import PATIENCE_S, Stand
 
 from hardware import ConfigError
+from tests.reflexarc_ros.conftest import wait_for
 
 pytestmark = pytest.mark.ros
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from reflexarc_ros import qos
 from std_msgs.msg import Bool
 from teleop_stand import PATIENCE_S, Stand
 from trajectory_msgs.msg import JointTrajectory
+
+from tests.reflexarc_ros.conftest import wait_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hardware" / "teleop"))
 
