@@ -221,6 +221,14 @@ def _seams(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
+def _demonstrations(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"{row['task']}: demonstrations over ROS 2 that succeeded, all verified and loaded by LeRobot",
+            f"{row['succeeded']} of {row['recorded']}, {row['frames']} moments",
+        )
+
+
 def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     steps = f"{d['steps']:,} environment steps"
     yield f"return of {d['trained']} teachers, {steps}", f"median {d['median_return']:.0f}"
@@ -264,6 +272,7 @@ _READERS = {
     "diffusion": _diffusion,
     "recorder_crash": _recorder_crash,
     "seams": _seams,
+    "demonstrations": _demonstrations,
     "raptor_teachers": _raptor_teachers,
 }
 
