@@ -269,7 +269,7 @@ class Recorder:
 
 
 def wait_for(condition, timeout_s=60.0):
-    from conftest import wait_for as wait
+    from tests.reflexarc_ros.conftest import wait_for as wait
 
     return wait(condition, timeout_s)
 
