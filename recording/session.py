@@ -97,6 +97,8 @@ class _Open:
     reason: str | None = None
     keep: bool = True
     outcome: str = "unknown"
+    # Why it is judged no more; None: it is.
+    judge_fault: str | None = None
 
 
 class Session:
@@ -150,7 +152,9 @@ class Session:
         self._free_bytes, self._make_judge, self._on_finish = free_bytes, make_judge, on_finish
         self._topics: dict[str, TopicSpec] = {}
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._queued_bytes = 0
+        # Bytes handed over, and bytes that the thread has taken; each has one writer at a time.
+        self._offered_bytes = self._taken_bytes = 0
+        self._offering = threading.Lock()
         self._lock = threading.RLock()
         self._open: _Open | None = None
         self._finished = 0
@@ -180,10 +184,11 @@ class Session:
         episode = self._open
         if episode is None or episode.reason is not None:
             return
-        if self._queued_bytes > self.config.queue_bytes:
-            episode.dropped += 1
-            return
-        self._queued_bytes += len(data)
+        with self._offering:
+            if self._offered_bytes - self._taken_bytes > self.config.queue_bytes:
+                episode.dropped += 1
+                return
+            self._offered_bytes += len(data)
         self._queue.put((episode, topic, data, stamp_ns, receive_ns))
 
     # --- what a person asks ------------------------------------------------------------------
@@ -298,14 +303,18 @@ class Session:
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            self._drain()
-            with self._lock:
+        while self._open is not None or not self._closing.is_set():
+            try:
+                self._drain()
                 episode = self._open
-            if episode is not None:
-                self._step(episode)
-            elif self._closing.is_set():
-                return
+                if episode is not None:
+                    self._step(episode)
+            except Exception as error:
+                # Whatever it is, the next episode must find somebody who writes it.
+                episode = self._open
+                if episode is not None:
+                    what = f"the recorder failed ({type(error).__name__}: {error})"
+                    self._fail(episode, self._refusal(what, "a disk that works", "see the log, and the disk"))
 
     def _drain(self) -> None:
         """Write what waits; a little at a time, so that limits are looked at too."""
@@ -330,7 +339,7 @@ class Session:
                     episode.writer.add_event(item[1])
                 return
             _, topic, data, stamp_ns, receive_ns = item
-            self._queued_bytes -= len(data)
+            self._taken_bytes += len(data)
             if not is_open:
                 return
             spec = self._topics[topic]
@@ -339,8 +348,12 @@ class Session:
         except ConfigError as error:
             self._fail(episode, error)
             return
-        if episode.judge is not None:
-            episode.judge.add(spec, data, stamp_ns=stamp_ns, receive_ns=receive_ns)
+        if episode.judge is not None and episode.judge_fault is None:
+            try:
+                episode.judge.add(spec, data, stamp_ns=stamp_ns, receive_ns=receive_ns)
+            except Exception as error:
+                # What cannot be judged is recorded all the same.
+                episode.judge_fault = f"{topic} cannot be judged ({type(error).__name__}: {error})"
 
     def _step(self, episode: _Open) -> None:
         try:
@@ -370,7 +383,7 @@ class Session:
             return
         end_ns = self._data()
         try:
-            quality = None if episode.judge is None else episode.judge.document(end_ns=end_ns)
+            quality = _judge(episode, end_ns)
             path = episode.writer.finish(
                 reason=reason, end_ns=end_ns, dropped=episode.dropped, quality=quality
             )
@@ -451,9 +464,7 @@ class Session:
                 self._status = replace(self._status, state=state, message=message)
             return
         writer = episode.writer
-        quality = judged
-        if quality is None:
-            quality = {} if episode.judge is None else episode.judge.document()
+        quality = _judge(episode, None) if judged is None else judged
         with self._lock:
             self._status = Status(
                 state,
@@ -465,11 +476,23 @@ class Session:
                 episode.dropped,
                 writer.durable_messages,
                 self._finished,
-                tuple(quality.get("findings", ())),
-                quality,
+                tuple((quality or {}).get("findings", ())),
+                quality or {},
                 episode.outcome,
                 self._info.instruction,
             )
 
     def _refusal(self, what: str, expected: str, mend: str) -> ConfigError:
         return ConfigError(what, where=str(self.folder), expected=expected, mend=mend)
+
+
+def _judge(episode: _Open, end_ns: int | None) -> dict[str, Any] | None:
+    """The quality of an episode as a plain document; None where nobody judges."""
+    if episode.judge is None:
+        return None
+    if episode.judge_fault is None:
+        try:
+            return episode.judge.document(end_ns=end_ns)
+        except Exception as error:
+            episode.judge_fault = f"it cannot be judged ({type(error).__name__}: {error})"
+    return {"findings": [episode.judge_fault]}

@@ -68,6 +68,8 @@ class RecordConfig:
 class Recorded:
     """What was recorded."""
 
+    # The folder, as the recorder names it.
+    folder: Path
     # Number, messages, length in seconds, outcome and findings of each episode.
     episodes: list[dict[str, Any]] = field(default_factory=list)
     # Why the recording ended early; none: it did not.
@@ -91,7 +93,7 @@ def run(config: RecordConfig, output: Output) -> int:
     add_ros_package()
     bringup = importlib.import_module("reflexarc_ros.bringup")
     os.environ.update(bringup.environment())
-    made = Recorded()
+    made = Recorded(config.out)
     with stop_by_signal(), contextlib.suppress(KeyboardInterrupt):
         with _system(config, bringup, output) as (is_alive, namespace):
             from reflexarc.record_client import RecorderClient
@@ -99,7 +101,7 @@ def run(config: RecordConfig, output: Output) -> int:
             search_s = config.search_s if config.name is None else _COME_UP_S
             with RecorderClient(namespace, search_s=search_s, is_alive=is_alive) as client:
                 _record(config, client, is_alive, made, output)
-    _tell(config, made, output)
+    _tell(made, output)
     return 0 if made.failed is None else 1
 
 
@@ -271,6 +273,7 @@ class _Watch:
             time.sleep(_POLL_S)
 
     def _keep(self, status: Mapping[str, Any]) -> str:
+        self._made.folder = Path(status["folder"])
         episode = {
             "number": status["episode"],
             "messages": status["messages"],
@@ -320,11 +323,11 @@ class _Watch:
             self._client.call("recorder_node/failure")
 
 
-def _tell(config: RecordConfig, made: Recorded, output: Output) -> None:
+def _tell(made: Recorded, output: Output) -> None:
     output.result(
         {
             "ok": made.failed is None,
-            "folder": config.out,
+            "folder": made.folder,
             "episodes": made.episodes,
             "failed": made.failed,
         }
@@ -332,7 +335,7 @@ def _tell(config: RecordConfig, made: Recorded, output: Output) -> None:
     if not output.json:
         marked = sum(bool(episode["findings"]) for episode in made.episodes)
         output.console.print(
-            f"{len(made.episodes)} episodes in {config.out}, {marked} to look at", markup=False
+            f"{len(made.episodes)} episodes in {made.folder}, {marked} to look at", markup=False
         )
         if made.failed is not None:
             output.console.print(made.failed, style="red", markup=False)

@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, Command] = {
         config="policies.diffusion.config:DiffusionConfig",
         run="reflexarc.train:train_diffusion",
         examples=(
-            Example("reflexarc train diffusion --out mine", "as the policy that picks up the cube"),
+            Example("reflexarc train diffusion --out mine", "a U-Net, from 600 demonstrations of picking"),
             Example(
                 "reflexarc train diffusion --out mine --data demos.npz --denoiser transformer",
                 "from demonstrations in a file, with the transformer",

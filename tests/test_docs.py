@@ -154,6 +154,9 @@ def test_every_topic_and_service_is_on_the_page() -> None:
 
     rows = dict(re.findall(r"^\| `([^`]+)` \| ([\w/]+) \|", ROS.split("## Topics")[1], re.MULTILINE))
     for card in map(load_robot_card, card_names()):
+        # No ROS robot stands behind the tasks of others.
+        if card.driver == "gym":
+            continue
         for topic in observation_topics(card):
             assert rows[topic.topic].split("/")[1] == topic.message_type.__name__
         for spec in card.commands.values():

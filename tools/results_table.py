@@ -78,6 +78,14 @@ def _arm(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"commands that the gate changed, {how}", f"{100 * d['intervention_rate']:.1f} %"
 
 
+def _expert(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    times = [row["duration_s"] for row in d["rows"] if row["success"]]
+    yield (
+        f"`{d['policy']}`: successes",
+        f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])}), in {sum(times) / len(times):.1f} s",
+    )
+
+
 def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     how = f"{d['airframe']}, {_latency(d)}"
     yield f"hover error (RMS of the last 5 s), {how}", f"{100 * d['hover_error_m']:.1f} cm"
@@ -195,12 +203,36 @@ def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
+def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    ours = d["rows"][1:]
+    for row in ours:
+        yield (
+            f"one chunk of a diffusion policy, {row['name']}",
+            f"{row['chunk_ratio']:.2f} × LeRobot's time, same weights (at most"
+            f" {row['disagreement']:.0e} apart)",
+        )
+    for row in ours:
+        if row["steps_ratio"] is not None:
+            yield (
+                "gradient steps a second of a diffusion policy",
+                f"{row['steps_ratio']:.2f} × those of LeRobot's `update_policy`",
+            )
+
+
 def _seams(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in d["rows"]:
         yield (
             f"seam of two chunks, {row['name']}",
             f"plans disagree by {row['disagreement_mrad']:.1f} mrad; jerk {row['jerk_rad_s3']:,.0f} rad/s³,"
             f" inside {row['inside_jerk_rad_s3']:,.0f}; {row['successes']} of {row['episodes']} picked",
+        )
+
+
+def _demonstrations(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield (
+            f"{row['task']}: demonstrations over ROS 2 that succeeded, all verified and loaded by LeRobot",
+            f"{row['succeeded']} of {row['recorded']}, {row['frames']} moments",
         )
 
 
@@ -284,6 +316,8 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 _READERS = {
     "demo": _demo,
     "eval_arm": _arm,
+    "eval_expert_peg_insert": _expert,
+    "eval_expert_push_t": _expert,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,
@@ -292,8 +326,10 @@ _READERS = {
     "onboard": _onboard,
     "quadrotor": _quadrotor_rates,
     "planning": _planning,
+    "diffusion": _diffusion,
     "recorder_crash": _recorder_crash,
     "seams": _seams,
+    "demonstrations": _demonstrations,
     "raptor_teachers": _raptor_teachers,
     "raptor_training": _raptor_training,
 }

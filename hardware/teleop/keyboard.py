@@ -28,8 +28,8 @@ class WindowOptions:
     # Its title.
     title: str = "Reflexarc teleoperation"
     # Its width and height, pixels.
-    width: int = 460
-    height: int = 520
+    width: int = 620
+    height: int = 460
 
 
 class KeyboardWindow:
@@ -50,7 +50,8 @@ class KeyboardWindow:
         self._held: set[str] = set()
         self._pressed: set[str] = set()
         self._has_focus = self._was_closed = False
-        self._drawn_ns = 0
+        # The steady clock at the last reading, and when the window was drawn last.
+        self._now_ns = self._drawn_ns = 0
 
     @property
     def address(self) -> str:
@@ -76,6 +77,7 @@ class KeyboardWindow:
     def read(self, now_ns: int) -> Reading:
         """Take the keys that went down and up."""
         pygame = self._pygame
+        self._now_ns = now_ns
         if self._screen is None:
             return lost("the window is closed")
         for event in pygame.event.get():
@@ -104,10 +106,9 @@ class KeyboardWindow:
 
     def show(self, status: Status) -> None:
         """Draw the state and what the keys do."""
-        now_ns = self._pygame.time.get_ticks() * 1_000_000
-        if self._screen is None or now_ns - self._drawn_ns < _FRAME_NS:
+        if self._screen is None or self._now_ns - self._drawn_ns < _FRAME_NS:
             return
-        self._drawn_ns = now_ns
+        self._drawn_ns = self._now_ns
         large, small = self._fonts
         screen, margin = self._screen, 18
         screen.fill(_BACKGROUND)
@@ -117,7 +118,7 @@ class KeyboardWindow:
         lines = list(status.legend.items())
         rows = (self._options.height - 150) // _LINE
         for i, (control, words) in enumerate(lines):
-            left, top = margin + (i // rows) * 215, 90 + (i % rows) * _LINE
+            left, top = margin + (i // rows) * 290, 90 + (i % rows) * _LINE
             is_down = control in self._held
             screen.blit(
                 small.render(control, True, _COLOURS[LinkState.ENGAGED] if is_down else _TEXT), (left, top)

@@ -17,6 +17,14 @@ MAPPING_SCHEMA = "reflexarc/teleop/1"
 # Elements of a part that moves in space.
 LINEAR = ("x", "y", "z")
 ANGULAR = ("roll", "pitch", "yaw")
+_DIRECTIONS = {
+    "x": ("forward", "back"),
+    "y": ("left", "right"),
+    "z": ("up", "down"),
+    "roll": ("roll right", "roll left"),
+    "pitch": ("tilt down", "tilt up"),
+    "yaw": ("turn left", "turn right"),
+}
 _FOLDER = Path(__file__).parent / "mappings"
 
 
@@ -240,20 +248,31 @@ def legend(mapping: TeleopMapping) -> dict[str, str]:
         mapping: what a device does.
 
     Returns:
-        Controls to words, in the order of the mapping.
+        Controls to words, in the order of the mapping; a control that goes both ways has two, with a slash.
     """
     words = {mapping.engage: "take over (hold)" if mapping.hold else "take over, give back"}
     if mapping.clutch:
         words[mapping.clutch] = "clutch (hold)"
     for part in mapping.parts.values():
         for element, axis in part.axes.items():
-            signs = ("+", "-") if axis.scale > 0 else ("-", "+")
-            # About the tool itself, which mostly points down: not the way that yaw goes.
-            name = "spin" if element == "yaw" and (axis.frame or part.frame) is Frame.TOOL else element
-            words[axis.control] = f"{name} {signs[0]}"
+            up, down = _directions(element, axis.frame or part.frame)
+            if axis.scale < 0:
+                up, down = down, up
             if axis.negative:
-                words[axis.negative] = f"{name} {signs[1]}"
+                words[axis.control], words[axis.negative] = up, down
+            else:
+                words[axis.control] = f"{up} / {down}"
         if part.pose:
             words[part.pose] = "pose"
     words |= {control: name.replace("_", " ") for name, control in mapping.events.items()}
     return words
+
+
+def _directions(element: str, frame: Frame) -> tuple[str, str]:
+    """What a positive and a negative speed of an element look like to a person."""
+    if element == "yaw" and frame is Frame.TOOL:
+        # About the tool itself, which mostly points down.
+        return "turn right", "turn left"
+    if "gripper" in element:
+        return f"open {element}", f"close {element}"
+    return _DIRECTIONS.get(element, (f"{element} +", f"{element} -"))

@@ -24,7 +24,7 @@ _LONGEST_STEP_S = 0.1
 # So long the emergency stop is said at least.
 _STOP_NS = 1_000_000_000
 # The robot has to be measured so recently to be commanded.
-_STATE_NS = 300_000_000
+_STATE_NS = 500_000_000
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Diffusion policies (Chi et al., 2023): chunks are drawn by taking noise away, given what was observed."""
 
 from policies.diffusion.config import DiffusionConfig
-from policies.diffusion.policy import PICK_CUBE, BackendName, DiffusionOptions, DiffusionPolicy
+from policies.diffusion.policy import BackendName, DiffusionOptions, DiffusionPolicy
 
-__all__ = ["PICK_CUBE", "BackendName", "DiffusionConfig", "DiffusionOptions", "DiffusionPolicy"]
+__all__ = ["BackendName", "DiffusionConfig", "DiffusionOptions", "DiffusionPolicy"]

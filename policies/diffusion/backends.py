@@ -12,6 +12,7 @@ import numpy as np
 from hardware.errors import ConfigError
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.diffusion.settings import ModelSettings
+from policies.runtime.engines import Device, providers, torch_device
 from policies.runtime.onnx_session import BoundSession, make_session
 
 
@@ -57,6 +58,7 @@ class OnnxBackend:
         settings: from the card.
         layout: the observation's order.
         elements: numbers of an action, D.
+        device: where it runs.
 
     Raises:
         ConfigError: ONNX Runtime cannot be loaded, refuses the model, or the model has other inputs than the
@@ -66,10 +68,16 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(
-        self, model: Path | str | bytes, settings: ModelSettings, layout: Layout, elements: int
+        self,
+        model: Path | str | bytes,
+        settings: ModelSettings,
+        layout: Layout,
+        elements: int,
+        *,
+        device: Device = Device.CPU,
     ) -> None:
         """Load the model, check it against the card and run it once."""
-        self._session = make_session(model)
+        self._session = make_session(model, providers=providers(device))
         inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
         steps, seen = settings.horizon, settings.observation_steps
         self._sizes: dict[str, list[int]] = {
@@ -125,18 +133,22 @@ class TorchBackend:
         path: the safetensors file.
         settings: from the card.
         layout: the observation's order.
+        device: where it runs.
 
     Raises:
-        ConfigError: the weights are not those that the card describes.
+        ConfigError: the weights are not those that the card describes, or Torch does not know the device.
     """
 
     name = "torch"
 
-    def __init__(self, path: Path, settings: ModelSettings, layout: Layout) -> None:
+    def __init__(
+        self, path: Path, settings: ModelSettings, layout: Layout, *, device: Device = Device.CPU
+    ) -> None:
         """Load the weights."""
         from policies.diffusion.network import DiffusionNetwork
 
-        self._network = DiffusionNetwork.load(path, settings, layout)
+        self._device = torch_device(device)
+        self._network = DiffusionNetwork.load(path, settings, layout).to(self._device)
         self.draws = self._network.table.draws
 
     def draw(self, question: Question) -> Float32Array:
@@ -146,14 +158,15 @@ class TorchBackend:
         count = len(question.noise)
 
         def repeated(array: Float32Array) -> torch.Tensor:
-            return torch.from_numpy(np.broadcast_to(array, (count, *array.shape)).copy())
+            return torch.from_numpy(np.broadcast_to(array, (count, *array.shape)).copy()).to(self._device)
 
         with torch.inference_mode():
-            drawn: Float32Array = self._network(
+            found = self._network(
                 repeated(question.observation),
-                torch.from_numpy(question.noise.copy()),
+                torch.from_numpy(question.noise.copy()).to(self._device),
                 repeated(question.known),
                 repeated(question.weight[:, None]),
                 *(repeated(question.images[name]) for name in self._network.encoders),
-            ).numpy()
+            )
+        drawn: Float32Array = found.cpu().numpy()
         return drawn

@@ -19,9 +19,8 @@ from policies.demonstrations.layout import Float32Array, Layout
 from policies.diffusion.backends import Backend, OnnxBackend, Question, TorchBackend
 from policies.diffusion.settings import CameraSettings, ModelSettings, model_settings
 from policies.policy import ActContext, PolicyError
+from policies.runtime.engines import Device
 
-# The folder of the policy that picks up cubes with an SO-101, trained by `reflexarc train diffusion`.
-PICK_CUBE = Path(__file__).parent / "pick_cube"
 # The weight of a step that is known but not shown as it is.
 _NEARLY = 0.999
 
@@ -39,6 +38,8 @@ class DiffusionOptions:
 
     # The library that evaluates the network.
     backend: BackendName = BackendName.ONNX
+    # Where it does; tensorrt is for ONNX.
+    device: Device = Device.CPU
     # So many of the committed steps, the last ones, only pull, less and less; 0: all are kept as they are.
     soft_steps: int = 0
 
@@ -108,9 +109,9 @@ class DiffusionPolicy:
                 mend="train the policy again with `reflexarc train diffusion`",
             )
         backend: Backend = (
-            OnnxBackend(folder / ONNX_FILE, settings, layout, len(card.action.names))
+            OnnxBackend(folder / ONNX_FILE, settings, layout, len(card.action.names), device=options.device)
             if options.backend is BackendName.ONNX
-            else TorchBackend(folder / WEIGHTS_FILE, settings, layout)
+            else TorchBackend(folder / WEIGHTS_FILE, settings, layout, device=options.device)
         )
         return cls(card, backend, options)
 

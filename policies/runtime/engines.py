@@ -83,15 +83,8 @@ class TorchEngine:
         """Move the module, allocate the arrays and run it once, which warms it up."""
         import torch
 
-        if device is not Device.CPU and (device is Device.TENSORRT or not torch.cuda.is_available()):
-            raise ConfigError(
-                f"Torch cannot run on {device.value}",
-                where="Torch back end",
-                expected="cpu, or cuda on a machine where torch.cuda.is_available()",
-                mend="choose another device, or the ONNX back end for tensorrt",
-            )
         self._torch: Any = torch
-        self._device = device.value
+        self._device = torch_device(device)
         self._module = module.to(self._device).eval().requires_grad_(False)
         self.inputs = {name: np.zeros(shape, np.float32) for name, shape in inputs.items()}
         self.outputs = {name: np.zeros(shape, np.float32) for name, shape in outputs.items()}
@@ -131,6 +124,30 @@ def onnx_engine(
 def providers(device: Device) -> tuple[str, ...]:
     """The execution providers of ONNX Runtime for a device, the preferred one first."""
     return _PROVIDERS[device]
+
+
+def torch_device(device: Device) -> str:
+    """Torch's name of a device.
+
+    Args:
+        device: the device.
+
+    Returns:
+        The name.
+
+    Raises:
+        ConfigError: Torch has no such device here.
+    """
+    import torch
+
+    if device is not Device.CPU and (device is Device.TENSORRT or not torch.cuda.is_available()):
+        raise ConfigError(
+            f"Torch cannot run on {device.value}",
+            where="Torch back end",
+            expected="cpu, or cuda on a machine where torch.cuda.is_available()",
+            mend="choose another device, or the ONNX back end for tensorrt",
+        )
+    return device.value
 
 
 def require_cpu(device: Device) -> None:

@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +124,7 @@ def measure(config: DemonstrationsBench, progress: Progress) -> BenchReport:
         },  # fmt: skip
         notes=(
             "Recorded in real time: recorder, policy, gate and twin are processes of their own. An episode"
-            " that a busy machine cut (messages lost, or none) is deleted and recorded again: `again`.",
+            " that a busy machine cut (messages lost, or none) is deleted and recorded again.",
         ),
     )
 
@@ -172,9 +171,7 @@ def _measure_task(
     name: str, task: _Task, episodes: int, folder: Path, config: DemonstrationsBench
 ) -> dict[str, Any]:
     recordings, dataset = folder / "recordings", folder / "dataset"
-    began_s = time.monotonic()
-    again, succeeded = _record(name, task, episodes, recordings, config)
-    recorded_s = time.monotonic() - began_s
+    succeeded = _record(name, task, episodes, recordings, config)
     verified = _reflexarc("data", "verify", str(recordings))
     if not dataset.exists():
         _reflexarc("data", "export", str(recordings), "--out", str(dataset), "--fps", str(config.fps))
@@ -187,7 +184,6 @@ def _measure_task(
     return {
         "task": name,
         "recorded": episodes,
-        "again": again,
         "succeeded": succeeded,
         "verified": sum(bool(file["ok"]) for file in verified["episodes"]),
         "exported": loaded.num_episodes,
@@ -199,26 +195,21 @@ def _measure_task(
         "tables": exported["tables"],
         "training_steps": config.steps,
         "last_loss": losses[-1],
-        "recording_s": recorded_s,
     }
 
 
-def _record(
-    name: str, task: _Task, episodes: int, folder: Path, config: DemonstrationsBench
-) -> tuple[int, int]:
-    """Record until there are as many as asked for; gives how many came again, how many succeeded."""
+def _record(name: str, task: _Task, episodes: int, folder: Path, config: DemonstrationsBench) -> int:
+    """Record until there are as many as asked for; gives how many succeeded."""
     from recording.folder import delete_episodes, list_episodes
 
-    again = 0
     for round_ in range(_ROUNDS + 1):
         states = {f.number: _judge(f.path, task, config.fps) for f in list_episodes(folder)}
         cut = [number for number, state in states.items() if state is None]
         delete_episodes(folder, cut)
-        again += len(cut)
         good = {number: state for number, state in states.items() if state is not None}
         if len(good) >= episodes:
             delete_episodes(folder, sorted(good)[episodes:])
-            return again, sum(good[number] for number in sorted(good)[:episodes])
+            return sum(good[number] for number in sorted(good)[:episodes])
         if round_ < _ROUNDS:
             _reflexarc(
                 "record", "arm", f"robot:={task.robot}", f"policy:={task.policy}",

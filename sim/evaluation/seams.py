@@ -7,9 +7,11 @@ the rest is the inside of chunks, which a good border resembles.
 - velocity step, rad/s: |u[k] - 2 u[k-1] + u[k-2]| / T, the change of velocity from one period to the next.
 - jerk, rad/s³: |u[k] - 3 u[k-1] + 3 u[k-2] - u[k-3]| / T³, the third difference.
 
-Both are the largest over the joints, and at a border the largest within its window. They are taken of
-what the policy's side sends, before the command gate limits it. The measures are finite differences of the
-definitions; that jerk is what to look at where motions are joined is Flash and Hogan's (1985).
+Both are the largest over the joints. Of the velocity step a border has the largest within its window; of
+the jerk the root mean square, which is comparable with that of the inside whatever their lengths. They are
+taken of what the policy's side sends, before the command gate limits it. The measures are finite
+differences of the definitions; that jerk is what to look at where motions are joined is Flash and Hogan's
+(1985).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Borders:
 
     # Largest velocity step at each border, rad/s, shape (S,).
     step_rad_s: FloatArray
-    # Largest jerk at each border, rad/s³, shape (S,).
+    # Root mean square of the jerk at each border, rad/s³, shape (S,).
     jerk_rad_s3: FloatArray
     # Velocity step of every period inside of chunks, rad/s, shape (I,).
     inside_step_rad_s: FloatArray
@@ -75,7 +77,7 @@ def measure_borders(
     whole = [int(seam) for seam in seams if 3 <= seam <= len(commands) - window]
     return Borders(
         step_rad_s=np.array([step[s : s + window].max() for s in whole]),
-        jerk_rad_s3=np.array([jerk[s : s + window].max() for s in whole]),
+        jerk_rad_s3=np.array([np.sqrt(np.square(jerk[s : s + window]).mean()) for s in whole]),
         inside_step_rad_s=step[inside],
         inside_jerk_rad_s3=jerk[inside],
     )

@@ -15,10 +15,10 @@ class PushTEnv(ArmEnv):
 
     An action is seven joint position targets in the order of `sim.worlds.panda.JOINTS`, rad, ten times a
     second. An observation has joint_position (7,) rad, joint_velocity (7,) rad/s, tool_position (3,) the end
-    of the rod and block_position (3,) the T's centre, m in base_link, block_orientation (4,) quaternion
-    w, x, y, z; and, when asked for, the images `front` and `wrist`. The goal stays where it is
-    (`sim.worlds.push_t.GOAL`). `info["coverage"]` is the share of the goal that is covered, 0 to 1. Reward,
-    end and the rest of info: as `sim.tasks.arm.ArmEnv` says.
+    of the rod and block_position (3,) the T's centre, m in base_link, tool_orientation and block_orientation
+    (4,) quaternions w, x, y, z; and, when asked for, the images `front` and `wrist`. The goal stays where it
+    is (`sim.worlds.push_t.GOAL`). `info["coverage"]` is the share of the goal that is covered, 0 to 1.
+    Reward, end and the rest of info: as `sim.tasks.arm.ArmEnv` says.
 
     Args:
         settings: where the T starts and what counts as success.

@@ -117,6 +117,7 @@ class PushTWorld(ArmWorld):
     MEASURED = {
         **joint_terms(panda.JOINTS),
         "tool_position": POSITION,
+        "tool_orientation": ORIENTATION,
         "block_position": POSITION,
         "block_orientation": ORIENTATION,
     }
@@ -192,12 +193,15 @@ class PushTWorld(ArmWorld):
 
         Returns:
             joint_position (7,) rad, joint_velocity (7,) rad/s, tool_position (3,) the end of the rod and
-            block_position (3,) m in base_link, block_orientation (4,) quaternion w, x, y, z with w >= 0; new
-            arrays.
+            block_position (3,) m in base_link, tool_orientation and block_orientation (4,) quaternions
+            w, x, y, z with w >= 0, both with z upwards; new arrays.
         """
+        tool = np.empty(4)
+        mujoco.mju_mat2Quat(tool, self.data.site_xmat[self._tool])
         return {
             **self._joint_terms(),
             "tool_position": self.data.site_xpos[self._tool].copy(),
+            "tool_orientation": upright(tool),
             "block_position": self.data.xpos[self._block].copy(),
             "block_orientation": upright(self.data.xquat[self._block]),
         }
@@ -249,7 +253,11 @@ def _build_spec(*, visual: bool) -> mujoco.MjSpec:
         rgba=[0.86, 0.30, 0.16, 1.0],
     )
     hand.add_site(
-        name="tool", pos=[0.0, 0.0, panda.HAND_LENGTH_M + ROD_LENGTH_M], group=4, size=[0.004, 0.004, 0.004]
+        name="tool",
+        pos=[0.0, 0.0, panda.HAND_LENGTH_M + ROD_LENGTH_M],
+        quat=[0.0, 1.0, 0.0, 0.0],
+        group=4,
+        size=[0.004, 0.004, 0.004],
     )
     block = spec.worldbody.add_body(name="block", pos=[GOAL[0], GOAL[1], HEIGHT_M / 2])
     block.add_freejoint(name="block")

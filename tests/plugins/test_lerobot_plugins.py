@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -119,6 +120,22 @@ def test_the_same_seed_gives_the_same_run(make_robot, make_teleop):
         ends.append(robot.get_observation())
         robot.disconnect()
     assert ends[0] == ends[1]
+
+
+def test_in_real_time_the_twin_lives_by_the_walls_clock(make_robot):
+    robot = make_robot(link="real_time")
+    robot.connect()
+    begin = robot.get_observation()
+    goal = {name: begin[f"joint_position.{name}"] for name in robot.action_features}
+    goal["shoulder_pan"] += 0.2
+    deadline_s = time.monotonic() + 30.0
+    while time.monotonic() < deadline_s:
+        robot.send_action(goal)
+        now = robot.get_observation()["joint_position.shoulder_pan"]
+        if abs(now - goal["shoulder_pan"]) < 0.03:
+            break
+        time.sleep(0.01)
+    assert now == pytest.approx(goal["shoulder_pan"], abs=0.03)
 
 
 def test_a_device_that_nobody_engages_holds_the_robot(make_robot, make_teleop):

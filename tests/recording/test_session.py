@@ -147,6 +147,50 @@ def test_the_status_judges_while_it_records(tmp_path):
     assert "1 messages with numbers that are not finite" in Episode.open(path).metadata.quality["findings"]
 
 
+class BadJudge:
+    """Fails where it is told to."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def add(self, spec, data, *, stamp_ns, receive_ns):
+        if self.place == "add":
+            raise RuntimeError("no idea")
+
+    def document(self, *, end_ns=None):
+        raise RuntimeError("no idea")
+
+
+@pytest.mark.parametrize("place", ["add", "document"])
+def test_what_cannot_be_judged_is_recorded_and_marked(tmp_path, place):
+    session = make(tmp_path)
+    session._make_judge = lambda started: BadJudge(place)
+    session.start()
+    offer(session, range(5))
+    episode = Episode.open(session.stop())
+    session.close()
+    assert numbers(episode) == [0, 1, 2, 3, 4]
+    (finding,) = episode.metadata.quality["findings"]
+    assert "cannot be judged (RuntimeError: no idea)" in finding
+
+
+def test_a_fault_ends_an_episode_in_words_and_the_next_one_is_recorded(tmp_path, monkeypatch):
+    session = make(tmp_path, config=SessionConfig(writer=WriterConfig(chunk_s=0.01)))
+    session.start()
+    offer(session, range(5))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rename", lambda *paths: 1 / 0)
+        with pytest.raises(ConfigError, match="the recorder failed .ZeroDivisionError"):
+            session.stop()
+    assert session.status.state is State.FAILED
+    (half,) = list_episodes(tmp_path)
+    assert repair(half.path, steady_clock=time.monotonic_ns).messages == 5
+    assert session.start() == 1
+    offer(session, range(5, 8))
+    assert numbers(Episode.open(session.stop())) == [5, 6, 7]
+    session.close()
+
+
 def test_a_disk_that_fills_ends_the_episode_while_it_can_be_finished(tmp_path):
     free = [10**12]
     done = []

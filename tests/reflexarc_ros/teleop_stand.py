@@ -4,7 +4,6 @@ import contextlib
 import math
 import time
 
-from conftest import Client, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from reflexarc_ros import qos
 from reflexarc_ros.runner import SystemRunner
@@ -12,21 +11,23 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from tests.reflexarc_ros.conftest import Client, wait_for
+
 PATIENCE_S = 60.0
 
 
 class Stand:
-    """A running arm without a policy, watched from outside."""
+    """A running system, an arm without a policy where nothing else is said, watched from outside."""
 
-    def __init__(self, domain_id, **arguments):
-        self.lines = []
+    def __init__(self, domain_id, system="arm", **arguments):
+        self.system, self.lines = system, []
         self.runner = SystemRunner(
-            "arm",
-            {"policy": "none", "realtime": "false", **arguments},
+            system,
+            {"policy": "none", **arguments},
             on_line=lambda node, line: self.lines.append(f"[{node}] {line}"),
             domain_id=domain_id,
         )
-        self.client = Client(domain_id, "/so101")
+        self.client = Client(domain_id, {"arm": "/so101", "quadrotor": "/quadrotor"}[system])
         self.joints, self.speeds, self.status, self.events, self.is_stopped = {}, {}, {}, [], False
         node = self.client.node
         node.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR)
@@ -37,7 +38,7 @@ class Stand:
     def __enter__(self):
         self.runner.__enter__()
         assert wait_for(lambda: any("all active" in line for line in self.lines), PATIENCE_S), self.log
-        assert wait_for(lambda: self.joints, PATIENCE_S), self.log
+        assert self.system != "arm" or wait_for(lambda: self.joints, PATIENCE_S), self.log
         return self
 
     def __exit__(self, *error):

@@ -181,7 +181,7 @@ def test_a_browser_shows_the_status_and_takes_keys(page, tmp_path):
     chromium = Path("/usr/bin/chromium")
     if not chromium.exists():
         pytest.skip("needs /usr/bin/chromium: apt install chromium")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
@@ -189,22 +189,23 @@ def test_a_browser_shows_the_status_and_takes_keys(page, tmp_path):
         errors = []
         view.on("pageerror", lambda error: errors.append(str(error)))
         view.goto(page.address)
-        view.wait_for_function("document.getElementById('state').textContent === 'recording'", timeout=60_000)
-        assert view.text_content("#episode") == "12"
-        assert view.text_content("#instruction") == "pick <the> cube"
-        assert "silent for 2.00 s" in view.text_content("#findings")
-        assert "/so101/joint_states" in view.text_content("#topics")
-        assert view.is_disabled("button[data-request=start]")
+        expect(view.locator("#state")).to_have_text("recording", timeout=60_000)
+        for place, text in (
+            ("#episode", "12"),
+            ("#instruction", "pick <the> cube"),
+            ("#findings", "silent for 2.00 s"),
+            ("#topics", "/so101/joint_states"),
+        ):
+            expect(view.locator(place)).to_contain_text(text, timeout=60_000)
+        expect(view.locator("button[data-request=start]")).to_be_disabled(timeout=60_000)
         view.keyboard.press("y")
-        view.wait_for_function("document.getElementById('answer').textContent === 'success'", timeout=60_000)
+        expect(view.locator("#answer")).to_have_text("success", timeout=60_000)
         # Keys in the field are words, not requests.
         view.fill("#text", "yes, sir")
         view.click("button[data-request=note]")
-        view.wait_for_function("document.getElementById('answer').textContent === 'noted'", timeout=60_000)
+        expect(view.locator("#answer")).to_have_text("noted", timeout=60_000)
         view.click("button[data-request=stop]")
-        view.wait_for_function(
-            "document.getElementById('answer').textContent.includes('no episode is open')", timeout=60_000
-        )
+        expect(view.locator("#answer")).to_contain_text("no episode is open", timeout=60_000)
         view.screenshot(path=str(tmp_path / "recorder.png"), full_page=True)
         browser.close()
     assert page.said == [("success", ""), ("note", "yes, sir")]
@@ -268,7 +269,7 @@ class Recorder:
 
 
 def wait_for(condition, timeout_s=60.0):
-    from conftest import wait_for as wait
+    from tests.reflexarc_ros.conftest import wait_for as wait
 
     return wait(condition, timeout_s)
 

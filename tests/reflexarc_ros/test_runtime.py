@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Client, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from reflexarc_ros import qos
 from reflexarc_ros.chunks import ChunkCodec
@@ -32,6 +31,7 @@ from policies.runtime.packing import pack_chunk, unpack_observation
 from policies.runtime.remote import PolicyServer, ServerConfig, new_token
 from policies.runtime.remote.messages import plain_generator
 from policies.runtime.replay import load_for, replay
+from tests.reflexarc_ros.conftest import Client, wait_for
 
 pytestmark = pytest.mark.ros
 JOINTS = load_robot_card("so101_twin").commands["joints"]

@@ -3,10 +3,7 @@
 
 const PERIOD_MS = 33;
 const RETRY_MS = 1000;
-const WORDS = {
-  x: ["forward", "back"], y: ["left", "right"], z: ["up", "down"],
-  yaw: ["↺", "↻"], spin: ["↻", "↺"], roll: ["roll +", "roll −"], pitch: ["tilt down", "tilt up"],
-};
+const SIGNS = { "turn left": "↺", "turn right": "↻" };
 const HINTS = { ready: "touch a pad to move; let go, and the robot holds", engaged: "you move the robot" };
 const STATES = { lost: "Lost", ready: "Ready", engaged: "Engaged", stopped: "Stopped" };
 
@@ -70,10 +67,8 @@ function label(legend) {
   labelled = text;
   for (const pad of document.querySelectorAll(".pad")) {
     const tips = (control, first, second) => {
-      const [element, sign] = (legend[control] || "").split(" ");
-      const words = WORDS[element] || [element ? `${element} +` : "", element ? `${element} −` : ""];
-      const [up, down] = sign === "-" ? [words[1], words[0]] : words;
-      for (const [place, word] of [[first, up], [second, down]]) {
+      const [up, down] = (legend[control] || "").split(" / ").map((word) => SIGNS[word] || word);
+      for (const [place, word] of [[first, up], [second, down || ""]]) {
         pad.querySelector(place).textContent = word;
         pad.querySelector(place).classList.toggle("turn", word.length === 1);
       }

@@ -52,6 +52,8 @@ class ReflexarcRobot(Robot):
                     mend="correct --robot.terms or --robot.camera_names",
                 )
         self._spec = next(iter(self.card.commands.values()))
+        # From Python it may be given as the text that the command line has.
+        self._how = Link(config.link)
         # LeRobot counts them, to choose how many threads write images.
         self.cameras = dict.fromkeys(config.camera_names)
         self._link: RobotLink | None = None
@@ -171,7 +173,7 @@ class ReflexarcRobot(Robot):
 
     def _make_link(self) -> RobotLink:
         config = self.config
-        if config.link is Link.ROS2:
+        if self._how is Link.ROS2:
             from lerobot_robot_reflexarc.ros_link import RosLink
 
             return RosLink(
@@ -184,7 +186,7 @@ class ReflexarcRobot(Robot):
             )
         from lerobot_robot_reflexarc.twin_link import TwinLink
 
-        clock = time.monotonic_ns if config.link is Link.REAL_TIME else None
+        clock = time.monotonic_ns if self._how is Link.REAL_TIME else None
         return TwinLink(self.card, seed=config.seed, step_s=config.step_s, clock=clock)
 
 

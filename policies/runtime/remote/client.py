@@ -38,8 +38,8 @@ from policies.runtime.remote.messages import (
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
-_SHAKE_S = 5.0
-_PING_S, _SILENCE_S = 2.0, 4.0
+_SHAKE_S = 10.0
+_PING_S, _SILENCE_S = 2.0, 6.0
 # Pauses between two attempts to connect again, seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 

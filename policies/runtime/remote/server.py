@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from websockets.sync.server import Server, ServerConnection
 
 # A robot that is silent for so long, pings included, is gone and another may come, seconds.
-_PING_S, _SILENCE_S = 2.0, 4.0
-_SHAKE_S = 5.0
+_PING_S, _SILENCE_S = 2.0, 6.0
+_SHAKE_S = 10.0
 
 
 @dataclass(frozen=True)

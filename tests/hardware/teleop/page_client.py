@@ -54,9 +54,14 @@ class PageThread(Page):
 
     def __enter__(self):
         self._over = False
-        self._thread = threading.Thread(target=lambda: asyncio.run(self.run(lambda: self._over)), daemon=True)
+        self._thread = threading.Thread(target=self._operate, daemon=True)
         self._thread.start()
         return self
+
+    def _operate(self):
+        # The node may go while the page is still open.
+        with contextlib.suppress(ConnectionError):
+            asyncio.run(self.run(lambda: self._over))
 
     def __exit__(self, *error):
         self._over = True

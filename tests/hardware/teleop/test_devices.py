@@ -126,11 +126,13 @@ def test_keys_count_while_they_are_down(window):
     device, pygame = window
     key(pygame, pygame.KEYDOWN, "w")
     key(pygame, pygame.KEYDOWN, "space")
-    reading = device.read(7)
+    reading = device.read(10**9)
     assert reading.connected
     assert reading.controls == {"w": 1.0, "space": 1.0}
     assert reading.pressed == {"w", "space"}
     device.show(STATUS)
+    drawn = pygame.image.tobytes(pygame.display.get_surface(), "RGB")
+    assert len(set(drawn)) > 20, "the window shows the state and the keys"
     key(pygame, pygame.KEYUP, "w")
     assert device.read(8).controls == {"space": 1.0}
 

@@ -8,7 +8,7 @@ import pytest
 from hardware import ConfigError, load_robot_card, schema
 from hardware.teleop import DEVICES, Operator, load_mapping, make_device, mapping_names
 from hardware.teleop.gamepad import AXES, BUTTONS
-from hardware.teleop.mapping import Axis, TeleopMapping, legend
+from hardware.teleop.mapping import Axis, Part, PartMode, TeleopMapping, legend
 from hardware.teleop.messages import CONTROLS, POSE
 
 CARDS = {"arm": "so101_twin", "quadrotor": "quadrotor_twin"}
@@ -45,9 +45,15 @@ def test_a_dead_zone_counts_as_none_and_grows_from_zero_beyond():
 def test_the_legend_says_what_each_control_does():
     words = legend(load_mapping("gamepad_arm"))
     assert words["right_shoulder"] == "take over (hold)"
-    assert words["left_y"] == "x -"
+    assert words["left_y"] == "back / forward", "SDL's sticks are negative when pushed away"
+    assert words["right_x"] == "turn right / turn left"
+    assert words["left_trigger"] == "open gripper"
     assert words["b"] == "emergency stop"
-    assert legend(load_mapping("keyboard_arm"))["space"] == "take over, give back"
+    assert legend(load_mapping("gamepad_quadrotor"))["left_x"] == "turn right / turn left"
+    keys = legend(load_mapping("keyboard_arm"))
+    assert [keys[k] for k in ("w", "s", "a", "r", "i")] == ["forward", "back", "left", "up", "tilt up"]
+    assert keys["space"] == "take over, give back"
+    assert legend(changed(parts={"a": Part(PartMode.JOINTS, axes={"j": Axis(1.0, "k")})}))["k"] == "j + / j -"
 
 
 def plain(name):

@@ -121,7 +121,7 @@ def test_silence_is_a_lost_device():
 def test_a_robot_that_is_not_measured_is_not_commanded():
     bench = Bench()
     bench.engage(3)
-    bench.state_age_ns = 400_000_000
+    bench.state_age_ns = 600_000_000
     ended = bench.say(right_shoulder=1)
     assert ended.released
     assert ended.status.message == "the robot is not measured: holding"

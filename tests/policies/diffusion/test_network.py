@@ -163,6 +163,48 @@ def test_known_steps_come_back_and_change_the_others(denoiser, scheduler):
     assert (other[:, 3:] - held[:, 3:]).abs().max() > 1e-4
 
 
+def test_a_network_that_has_learned_to_go_on_is_shown_known_steps_as_they_are():
+    network = small_network(prefix_steps=3)
+    given = question(network)
+    shown = []
+    hook = network.denoiser.register_forward_pre_hook(lambda module, args: shown.append(args[0]))
+    with torch.inference_mode():
+        given["weight"][:, :2] = 1.0
+        given["weight"][:, 2] = 0.5
+        drawn = network(**given)
+    hook.remove()
+    torch.testing.assert_close(drawn[:, :2], given["known"][:, :2])
+    for x in shown:
+        torch.testing.assert_close(x[:, :2, :ELEMENTS], given["known"][:, :2])
+        assert x[0, :, ELEMENTS].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_known_steps_are_no_part_of_the_loss():
+    network = small_network(prefix_steps=3)
+    given = question(network)
+    known = torch.zeros(3, HORIZON, 1)
+    known[:, :2] = 1.0
+    noise = given["noise"][:, 0]
+
+    def loss():
+        return network.loss(
+            given["known"],
+            given["observation"],
+            {},
+            noise=noise,
+            timesteps=torch.tensor([3, 9, 40]),
+            known=known,
+        ).item()
+
+    with torch.inference_mode():
+        before = loss()
+        # Other noise of a known step is neither seen nor asked for.
+        noise[:, :2] += 1.0
+        assert loss() == pytest.approx(before, rel=1e-6)
+        noise[:, 3] += 1.0
+        assert loss() != pytest.approx(before, rel=1e-3)
+
+
 def test_a_smaller_weight_pulls_less():
     network = small_network()
     given = question(network)

@@ -29,8 +29,8 @@ def test_a_jump_is_a_velocity_step_of_its_height_by_the_period():
     found = borders(commands, [20])
     # Up by 0.01 rad in one period, then on with the old velocity.
     assert found.step_rad_s == pytest.approx([0.01 / T])
-    # The third differences of a jump h are h, -2 h, h.
-    assert found.jerk_rad_s3 == pytest.approx([2 * 0.01 / T**3])
+    # The third differences of a jump h are h, -2 h, h, among the five of the window.
+    assert found.jerk_rad_s3 == pytest.approx([np.sqrt(6 / 5) * 0.01 / T**3])
     # Nothing of it is counted as inside.
     assert found.inside_jerk_rad_s3.max() == pytest.approx(0.0, abs=1e-6)
 

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import json
 import shutil
-import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -34,26 +32,16 @@ from recording.folder import Forecast, forecast
 from recording.metadata import EpisodeInfo, EventKind
 from recording.quality import QualityMonitor
 from recording.session import Session, SessionConfig, State, Status
-from recording.writer import COMPRESSIONS, TopicSpec, WriterConfig
+from recording.writer import COMPRESSIONS, WriterConfig
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.definitions import has_header, message_class, topic_spec
-from reflexarc_ros.node import LOCKSTEP, PACE, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.recorder_page import RecorderPage
+from reflexarc_ros.recorder_topics import TopicRecorder, TwinClock
 
 _LOOK_S, _TELL_S = 0.5, 0.5
 # How long a service waits for the disk; the thread goes on when that is not enough.
 _PATIENCE_S = 2.0
-# Beside everything in the namespace.
-_SHARED = ("/tf", "/tf_static", "/diagnostics")
-# Plumbing that says nothing about an episode.
-_NOISE = ("parameter_events", "transition_event", "rosout")
-_STAMP, _CLOCK = struct.Struct("<iI"), struct.Struct("<iI")
-_STAMP_OFFSET = 4
-_NS = 1_000_000_000
-# The clock of a twin in real time goes on by itself for so long after a tick, nanoseconds.
-_TICK_NS = 40_000_000
-_DEPTH = 200
 _PACKAGES = ("mcap", "numpy", "lerobot", "torch", "mujoco", "onnxruntime")
 
 
@@ -111,7 +99,7 @@ class RecorderNode(ReflexarcNode):
         """Declare the parameters."""
         super().__init__("recorder_node")
         self._entities: list[Any] = []
-        self._subscriptions_by_topic: dict[str, Any] = {}
+        self._topics: TopicRecorder | None = None
         self._session: Session | None = None
         self._page: RecorderPage | None = None
         self._may_record = self._awaits_robot = False
@@ -130,12 +118,18 @@ class RecorderNode(ReflexarcNode):
             )
         self._card = load_robot_card(self.setting("card"))
         self._root = self.get_namespace().rstrip("/")
-        self._has_twin_clock = bool(self.setting("use_sim_time")) and self.setting("pace") != LOCKSTEP
-        self._tick: tuple[int, int] | None = None
-        self._latched: dict[str, bytes] = {}
-        self._unknown: set[str] = set()
-        self._skipped = {self._absolute(name) for name in self.setting("exclude") if name}
+        has_twin_clock = bool(self.setting("use_sim_time")) and not self.is_lockstep
+        clock = TwinClock(self)
+        self._now_ns = clock.now_ns if has_twin_clock else self.data_now_ns
         self._session = self._make_session(Path(folder))
+        self._topics = TopicRecorder(
+            self,
+            self._session,
+            now_ns=self._now_ns,
+            exclude=[self._absolute(name) for name in self.setting("exclude") if name],
+            pacing=self._absolute(pacing_topic(self._card)),
+            on_pace=self._begin,
+        )
         self._forecast = self._look_at_disk()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_publisher = self.create_publisher(String, "~/status", qos.LATCHED)
@@ -151,14 +145,14 @@ class RecorderNode(ReflexarcNode):
             self.create_subscription(String, "~/instruction", self._listen(self._instruct), qos.EVENTS),
             self.create_subscription(String, "~/failure_reason", self._listen(self._failure), qos.EVENTS),
             self.create_subscription(String, "teleop/event", self._on_operator, qos.EVENTS),
-            self.create_timer(_LOOK_S, self._look, clock=steady),
+            self.create_timer(_LOOK_S, self._topics.look, clock=steady),
             self.create_timer(_TELL_S, self._tell, clock=steady),
         ]
-        if self._has_twin_clock:
+        if has_twin_clock:
             self._entities.append(
-                self.create_subscription(ClockMessage, "/clock", self._on_clock, qos.SENSOR, raw=True)
+                self.create_subscription(ClockMessage, "/clock", clock.on_tick, qos.SENSOR, raw=True)
             )
-        self._look()
+        self._topics.look()
         if self.setting("page_port") >= 0:
             requests = {
                 "start": self._start,
@@ -192,10 +186,12 @@ class RecorderNode(ReflexarcNode):
         if self._session is not None:
             self._session.close()
             self._session = None
-        for entity in (*self._entities, *self._subscriptions_by_topic.values()):
+        if self._topics is not None:
+            self._topics.close()
+            self._topics = None
+        for entity in self._entities:
             destroy(self, entity)
         self._entities = []
-        self._subscriptions_by_topic = {}
 
     # --- what is recorded --------------------------------------------------------------------
 
@@ -249,72 +245,15 @@ class RecorderNode(ReflexarcNode):
     def _absolute(self, name: str) -> str:
         return name if name.startswith("/") else f"{self._root}/{name}"
 
-    def _look(self) -> None:
-        """Subscribe to what is new on the graph."""
-        for topic, kinds in self.get_topic_names_and_types():
-            if topic in self._subscriptions_by_topic or topic in self._unknown or not self._is_wanted(topic):
-                continue
-            offered = [info.qos_profile for info in self.get_publishers_info_by_topic(topic)]
-            if not offered:
-                continue
-            try:
-                spec = topic_spec(topic, kinds[0])
-                kind = message_class(kinds[0])
-            except ConfigError as error:
-                self._unknown.add(topic)
-                self.get_logger().warning(f"{topic} is not recorded: {error}")
-                continue
-            assert self._session is not None
-            self._session.add_topic(spec)
-            profile = _matching(offered)
-            self._subscriptions_by_topic[topic] = self.create_subscription(
-                kind, topic, self._reader(spec, kind, profile), profile, raw=True
-            )
-
-    def _is_wanted(self, topic: str) -> bool:
-        own = f"{self._root}/{self.get_name()}/"
-        if topic in self._skipped or topic.startswith(own) or topic.rsplit("/", 1)[-1] in _NOISE:
-            return False
-        return topic.startswith(f"{self._root}/") or topic in _SHARED
-
-    def _reader(self, spec: TopicSpec, kind: type, profile: QoSProfile) -> Callable[[bytes], None]:
-        """What takes the messages of one topic: bytes in, bytes on."""
-        session, topic, is_stamped = self._session, spec.name, has_header(kind)
-        is_latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
-        is_pace = topic == self._absolute(pacing_topic(self._card))
-        assert session is not None
-
-        def read(raw: bytes) -> None:
-            if is_pace and self._awaits_robot:
-                self._begin()
-            receive_ns = self._now_ns()
-            if is_latched:
-                self._latched[topic] = raw
-            stamp_ns = _stamp(raw) if is_stamped else 0
-            session.offer(topic, raw, stamp_ns=stamp_ns or receive_ns, receive_ns=receive_ns)
-
-        return read
-
     def _begin(self) -> None:
-        """Begin the episode of this activation; where that cannot be, say why once."""
+        """Begin the episode of this activation with the first observation; say once why that cannot be."""
+        if not self._awaits_robot:
+            return
         self._awaits_robot = False
         try:
             self._start("")
         except ConfigError as error:
             self.get_logger().error(str(error))
-
-    # --- clocks ------------------------------------------------------------------------------
-
-    def _on_clock(self, raw: bytes) -> None:
-        sec, nanosec = _CLOCK.unpack_from(raw, _STAMP_OFFSET)
-        self._tick = (sec * _NS + nanosec, time.monotonic_ns())
-
-    def _now_ns(self) -> int:
-        """The clock of the stamps. A twin's ticks are far apart: between them the steady clock goes on."""
-        tick = self._tick
-        if not self._has_twin_clock or tick is None:
-            return self.data_now_ns()
-        return tick[0] + min(time.monotonic_ns() - tick[1], _TICK_NS)
 
     # --- what a person asks ------------------------------------------------------------------
 
@@ -323,9 +262,8 @@ class RecorderNode(ReflexarcNode):
         self._forecast = self._look_at_disk()
         self._forecast.check(session.folder)
         number = session.start()
-        now_ns = self._now_ns()
-        for topic, raw in self._latched.items():
-            session.offer(topic, raw, stamp_ns=now_ns, receive_ns=now_ns)
+        assert self._topics is not None
+        self._topics.repeat_latched()
         self.get_logger().info(f"episode {number} begins")
         return f"episode {number}"
 
@@ -419,7 +357,7 @@ class RecorderNode(ReflexarcNode):
             "time_left_s": self._forecast.time_left_s,
             "time_limit_s": self.setting("time_limit_s"),
             "bytes_per_s": self._forecast.bytes_per_s,
-            "topics": len(self._subscriptions_by_topic),
+            "topics": len(self._topics or ()),
             "page": self._page.address if self._page is not None else "",
         }
 
@@ -440,7 +378,7 @@ class RecorderNode(ReflexarcNode):
             dropped=status.dropped,
             finished=status.finished,
             findings=len(status.findings),
-            topics=len(self._subscriptions_by_topic),
+            topics=len(self._topics or ()),
         )
 
     def _on_finish(self, path: Path) -> None:
@@ -459,24 +397,6 @@ def _health(status: Status) -> tuple[bytes, str]:
     if status.state is State.RECORDING and status.findings:
         return DiagnosticStatus.WARN, f"recording; {status.findings[0]}"
     return DiagnosticStatus.OK, status.message
-
-
-def _matching(offered: Sequence[QoSProfile]) -> QoSProfile:
-    """What suits every publisher, and loses nothing where they allow it."""
-    reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in offered)
-    latched = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in offered)
-    return QoSProfile(
-        depth=_DEPTH,
-        history=HistoryPolicy.KEEP_LAST,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
-def _stamp(raw: bytes) -> int:
-    """The stamp of a message that begins with a header, nanoseconds; 0: it was not set."""
-    sec, nanosec = _STAMP.unpack_from(raw, _STAMP_OFFSET)
-    return int(sec) * _NS + int(nanosec)
 
 
 def _read(path: Path) -> bytes:
