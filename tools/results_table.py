@@ -203,6 +203,11 @@ def _planning(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
 
 
+def _arm_diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for what, figure in _arm(d):
+        yield f"{what}, small diffusion policy", figure
+
+
 def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ours = d["rows"][1:]
     for row in ours:
@@ -318,6 +323,7 @@ _READERS = {
     "eval_arm": _arm,
     "eval_expert_peg_insert": _expert,
     "eval_expert_push_t": _expert,
+    "eval_arm_diffusion": _arm_diffusion,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,

@@ -69,7 +69,7 @@ class LeRobotPolicy:
         """Load a policy folder: LeRobot's files and our `card.yaml` beside them.
 
         Args:
-            folder: what `reflexarc train act` or `reflexarc export lerobot-card` completed.
+            folder: what `reflexarc train act` or `policies.lerobot.describe` completed.
             options: how to run the policy.
 
         Returns:
@@ -88,7 +88,7 @@ class LeRobotPolicy:
                 f"the card gives no SHA-256 for {WEIGHTS_FILE}",
                 where=f"{folder / 'card.yaml'}: files",
                 expected=WEIGHTS_FILE,
-                mend="write the card with `reflexarc export lerobot-card`",
+                mend="write the card with `policies.lerobot.describe` (docs/datasets.md)",
             )
         return cls(card, load(folder, device=options.device))
 
