@@ -102,9 +102,9 @@ def test_policies_go_by_the_names_that_eval_knows(tmp_path, capsys):
     assert cli.main(["export", "numpy", "--policy", "raptor/published", "--out", str(out)]) == 0
     assert out.is_file()
     capsys.readouterr()
-    assert cli.main(["export", "c", "--policy", "raptor/publishd", "--out", str(tmp_path / "c")]) == 2
+    assert cli.main(["export", "c", "--policy", "raptor/publishes", "--out", str(tmp_path / "c")]) == 2
     told = capsys.readouterr().err
-    assert "there is no policy 'raptor/publishd'" in told
+    assert "there is no policy 'raptor/publishes'" in told
     assert "where     reflexarc export c" in told
     assert "did you mean 'raptor/published'?" in told
     assert not (tmp_path / "c").exists()
