@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "planning.json": "reflexarc bench planning",
     "diffusion.json": "reflexarc bench diffusion --chunks 1 --gradient-steps 1 --repeats 7",
     "recorder_crash.json": "reflexarc data crash-test --kills 200",
+    "betaflight.json": "reflexarc eval betaflight",
     "raptor_teachers.json": "reflexarc train raptor-teachers",
     "raptor_training.json": "reflexarc train raptor",
 }

@@ -286,6 +286,20 @@ def _spread(values: Sequence[float], key: str) -> str:
     return f"{middle}{unit}" if len(values) == 1 else f"{middle}{unit} ({low} to {high})"
 
 
+def _betaflight(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, way in (
+        ("companion", "rates from the companion computer"),
+        ("onboard", "RAPTOR in the firmware"),
+    ):
+        flight = d[name]
+        yield (
+            f"real Betaflight {flight['firmware'].split()[-1]} (SITL), {way}",
+            f"hover of {d['course']['hover_s']:g} s: {100 * flight['hover_error_m']:.1f} cm; figure eight of"
+            f" {d['course']['period_s']:g} s, RMSE {100 * flight['figure_eight_rmse_m']:.1f} cm;"
+            f" {'landed and disarmed' if flight['landed'] else 'not landed'}",
+        )
+
+
 def _raptor_training(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for recipe in d["recipes"]:
         found, minutes = recipe["median"], recipe["core_minutes"]
@@ -338,6 +352,7 @@ _READERS = {
     "demonstrations": _demonstrations,
     "raptor_teachers": _raptor_teachers,
     "raptor_training": _raptor_training,
+    "betaflight": _betaflight,
 }
 
 
