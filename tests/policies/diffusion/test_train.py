@@ -175,7 +175,7 @@ def test_another_training_in_the_folder_is_refused(small_config, tmp_path):
     with pytest.raises(ConfigError, match="checkpoint is of version 'reflexarc/diffusion/0'.*another --out"):
         train(config)
     save_file({"nothing": torch.zeros(1)}, str(tmp_path / "p" / CHECKPOINT_FILE))
-    with pytest.raises(ConfigError, match="cannot be read.*remove the file"):
+    with pytest.raises(ConfigError, match="cannot be read.*remove the folder"):
         train(config)
 
 
