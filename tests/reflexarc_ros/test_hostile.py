@@ -283,3 +283,32 @@ def test_an_opengl_library_that_is_missing_is_named_before_anything_starts(monke
     monkeypatch.setattr("reflexarc_ros.system.importlib.import_module", cannot_load)
     with pytest.raises(ConfigError, match="MUJOCO_GL is 'osmesa', and that OpenGL library cannot be loaded"):
         nodes("arm", {})
+
+
+@pytest.mark.ros
+def test_in_lockstep_the_gate_gives_one_answer_to_a_step_however_often_it_is_asked(start, client):
+    """The robot may not hear the first answer of a run; it asks again, and must not get another one."""
+    start("gate_node", pace="lockstep")
+    topic = ObservationTopic(CARD, "odom")
+    state = client.node.create_publisher(topic.message_type, "odom", qos.LOCKSTEP)
+    source = client.node.create_publisher(CODEC.message_type, "command/policy", qos.command(None, None))
+    outputs = []
+    client.node.create_subscription(
+        CODEC.message_type, GATE_TOPIC, outputs.append, qos.command(None, None), raw=True
+    )
+    assert client.change("gate_node", Transition.TRANSITION_CONFIGURE)
+    assert client.change("gate_node", Transition.TRANSITION_ACTIVATE)
+    stamp_ns = 1_000_000_000
+    values = {n: np.full(len(s.names), 0.5) for n, s in CARD.observations.items()}
+    values["orientation"] = np.array([1.0, 0.0, 0.0, 0.0])
+    asked = CODEC.encode(
+        ActionChunk(CommandKind.MOTOR, MOTORS, np.full((1, 4), 0.5), stamp_ns, 10_000_000, 1.0)
+    )
+
+    def ask():
+        state.publish(topic.encode(Observation(values, stamp_ns, 0)))
+        source.publish(asked)
+        return len(outputs) >= 30
+
+    assert wait_for(ask)
+    assert all(raw == outputs[0] for raw in outputs)

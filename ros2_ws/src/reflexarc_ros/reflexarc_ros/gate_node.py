@@ -108,6 +108,8 @@ class GateNode(ReflexarcNode):
         # What is left of each source's chunk of several steps.
         self._schedules = {source: Schedule() for source in self._sources}
         self._waiting: ActionChunk | SafeStop | Nothing | None = None
+        # Lockstep: the step that was answered last, and with what.
+        self._answered: tuple[int, bytes] | None = None
         self._last_emitted_ns = 0
         self._is_safe = False
         self._counts: Counter[str] = Counter()
@@ -226,6 +228,11 @@ class GateNode(ReflexarcNode):
         if gate is None or self._state is None or self._state.stamp_ns < stamp_ns:
             self._waiting = chunk
             return
+        if self._answered is not None and self._answered[0] == stamp_ns:
+            # Asked again, because the first answer went out before the robot could hear it: judged anew,
+            # a command that has passed already would be nothing new.
+            self._publisher.publish(self._answered[1])
+            return
         command = None
         if isinstance(chunk, ActionChunk):
             command = chunk.command_at(0, received_steady_ns=stamp_ns)
@@ -233,9 +240,10 @@ class GateNode(ReflexarcNode):
         if verdict.action is GateAction.SAFE:
             self._emit_safe(verdict, stamp_ns)
         elif verdict.action is GateAction.KEEP:
-            self._publisher.publish(self._codec.encode_nothing(stamp_ns))
+            self._send(self._codec.encode_nothing(stamp_ns))
         else:
             self._emit(verdict, stamp_ns=stamp_ns)
+        self._answered = (stamp_ns, self._sent)
         self._note(verdict)
 
     # --- out ---------------------------------------------------------------------------------
@@ -251,15 +259,19 @@ class GateNode(ReflexarcNode):
             self._spec.period_ns,
             self._spec.robot_timeout_s,
         )
-        self._publisher.publish(self._codec.encode(chunk))
+        self._send(self._codec.encode(chunk))
         self._last_emitted_ns = time.monotonic_ns()
 
     def _emit_safe(self, verdict: Verdict, stamp_ns: int) -> None:
         if verdict.command is not None:
             self._emit(verdict, stamp_ns=stamp_ns)
             return
-        self._publisher.publish(self._codec.encode_stop(stamp_ns))
+        self._send(self._codec.encode_stop(stamp_ns))
         self._last_emitted_ns = time.monotonic_ns()
+
+    def _send(self, raw: bytes) -> None:
+        self._publisher.publish(raw)
+        self._sent = raw
 
     def _note(self, verdict: Verdict) -> None:
         self._counts[verdict.action.value] += 1
