@@ -12,15 +12,16 @@ from vehicle_system import System, wait_for
 from hardware.cards import library
 from reflexarc.flights.pilot import fly_vehicle
 from reflexarc.flights.plan import Course
-from sim.peers.betaflight_firmware import ENVIRONMENT
+from sim.peers.betaflight_firmware import install_sources
 from sim.twin.trace import Trace
 
-pytestmark = [
-    pytest.mark.ros,
-    pytest.mark.skipif(
-        not ENVIRONMENT.is_dir(), reason="needs the firmware's sources: make env NAME=betaflight"
-    ),
-]
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sources():
+    """The firmware's sources; in a fresh clone they are brought now."""
+    install_sources()
 
 
 def free_tcp_port():
