@@ -218,8 +218,9 @@ def test_cameras_are_recorded_as_they_were_seen(tmp_path):
         assert len(set(first.data)) > 10
         stamps = [image.stamp_ns for image in images]
         assert stamps == sorted(set(stamps))
-        info = next(episode.messages(f"{camera}/camera_info"))
-        assert info.stamp_ns in stamps
+        # Either of the two may be lost on a busy machine: cameras are best effort.
+        models = {info.stamp_ns for info in episode.messages(f"{camera}/camera_info")}
+        assert models & set(stamps)
     assert {"/so101/front/image", "/so101/wrist/image"} == set(episode.metadata.quality["cameras"])
 
 
