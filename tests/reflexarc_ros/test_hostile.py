@@ -13,7 +13,7 @@ from rclpy.serialization import serialize_message
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.bringup import nodes
-from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec
+from reflexarc_ros.chunks import GATE_TOPIC, ChunkCodec, SafeStop
 from reflexarc_ros.messages import ObservationTopic, observation_topics
 from reflexarc_ros.runner import SystemRunner
 from sensor_msgs.msg import JointState
@@ -292,23 +292,38 @@ def test_in_lockstep_the_gate_gives_one_answer_to_a_step_however_often_it_is_ask
     topic = ObservationTopic(CARD, "odom")
     state = client.node.create_publisher(topic.message_type, "odom", qos.LOCKSTEP)
     source = client.node.create_publisher(CODEC.message_type, "command/policy", qos.command(None, None))
+    estop = client.node.create_publisher(Bool, "estop", qos.ESTOP)
     outputs = []
     client.node.create_subscription(
         CODEC.message_type, GATE_TOPIC, outputs.append, qos.command(None, None), raw=True
     )
     assert client.change("gate_node", Transition.TRANSITION_CONFIGURE)
     assert client.change("gate_node", Transition.TRANSITION_ACTIVATE)
-    stamp_ns = 1_000_000_000
     values = {n: np.full(len(s.names), 0.5) for n, s in CARD.observations.items()}
     values["orientation"] = np.array([1.0, 0.0, 0.0, 0.0])
-    asked = CODEC.encode(
-        ActionChunk(CommandKind.MOTOR, MOTORS, np.full((1, 4), 0.5), stamp_ns, 10_000_000, 1.0)
-    )
 
-    def ask():
+    def ask(step):
+        """Ask for a step once more; returns every answer to it so far."""
+        stamp_ns = 1_000_000_000 + step * 10_000_000
         state.publish(topic.encode(Observation(values, stamp_ns, 0)))
-        source.publish(asked)
-        return len(outputs) >= 30
+        chunk = ActionChunk(CommandKind.MOTOR, MOTORS, np.full((1, 4), 0.5), stamp_ns, 10_000_000, 1.0)
+        source.publish(CODEC.encode(chunk))
+        answers = [CODEC.decode(bytes(raw), source="gate") for raw in list(outputs)]
+        return [answer for answer in answers if answer.start_ns == stamp_ns]
 
-    assert wait_for(ask)
-    assert all(raw == outputs[0] for raw in outputs)
+    # A source that takes over motors is heard after a few good commands; asking again is not one more.
+    for step in range(50):
+        assert wait_for(lambda step=step: len(ask(step)) >= 5)
+        kinds = {type(answer) for answer in ask(step)}
+        assert len(kinds) == 1
+        if kinds == {ActionChunk}:
+            break
+    assert step > 1
+    assert kinds == {ActionChunk}
+
+    # A stop in between is heard, also while the same step is asked for.
+    def stop():
+        estop.publish(Bool(data=True))
+        return isinstance(ask(step)[-1], SafeStop)
+
+    assert wait_for(stop)

@@ -108,8 +108,9 @@ class GateNode(ReflexarcNode):
         # What is left of each source's chunk of several steps.
         self._schedules = {source: Schedule() for source in self._sources}
         self._waiting: ActionChunk | SafeStop | Nothing | None = None
-        # Lockstep: the step that was answered last, and with what.
-        self._answered: tuple[int, bytes] | None = None
+        # Lockstep: the last question (its source, and the message), and what was answered to it.
+        self._question: tuple[str, bytes] | None = None
+        self._answer: bytes | None = None
         self._last_emitted_ns = 0
         self._is_safe = False
         self._counts: Counter[str] = Counter()
@@ -159,10 +160,10 @@ class GateNode(ReflexarcNode):
             if not self.is_active:
                 return
             steady_ns = time.monotonic_ns()
-            chunk = self._codec.decode(raw, source=source)
             if self.is_lockstep:
-                self._on_lockstep(chunk)
+                self._on_question(source, raw)
                 return
+            chunk = self._codec.decode(raw, source=source)
             with self._lock:
                 schedule = self._schedules[source]
                 if not isinstance(chunk, ActionChunk):
@@ -221,17 +222,21 @@ class GateNode(ReflexarcNode):
 
     # --- lockstep ----------------------------------------------------------------------------
 
+    def _on_question(self, source: str, raw: bytes) -> None:
+        if self._question == (source, raw) and self._answer is not None:
+            # The robot asked again, because it could not hear the first answer yet. Judged anew, a command
+            # that has passed already would be nothing new.
+            self._publisher.publish(self._answer)
+            return
+        self._question, self._answer = (source, raw), None
+        self._on_lockstep(self._codec.decode(raw, source=source))
+
     def _on_lockstep(self, chunk: ActionChunk | SafeStop | Nothing) -> None:
         """Answer each step once, with the state of the same instant; all clocks are the data's."""
         gate = self._gate
         stamp_ns = chunk.start_ns
         if gate is None or self._state is None or self._state.stamp_ns < stamp_ns:
             self._waiting = chunk
-            return
-        if self._answered is not None and self._answered[0] == stamp_ns:
-            # Asked again, because the first answer went out before the robot could hear it: judged anew,
-            # a command that has passed already would be nothing new.
-            self._publisher.publish(self._answered[1])
             return
         command = None
         if isinstance(chunk, ActionChunk):
@@ -243,7 +248,6 @@ class GateNode(ReflexarcNode):
             self._send(self._codec.encode_nothing(stamp_ns))
         else:
             self._emit(verdict, stamp_ns=stamp_ns)
-        self._answered = (stamp_ns, self._sent)
         self._note(verdict)
 
     # --- out ---------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ class GateNode(ReflexarcNode):
 
     def _send(self, raw: bytes) -> None:
         self._publisher.publish(raw)
-        self._sent = raw
+        self._answer = raw
 
     def _note(self, verdict: Verdict) -> None:
         self._counts[verdict.action.value] += 1
@@ -310,6 +314,9 @@ class GateNode(ReflexarcNode):
         now_ns = time.monotonic_ns()
         if self.is_lockstep:
             now_ns = 0 if self._state is None else self._state.stamp_ns
+        if message.data:
+            # What passed before the stop is not said again after it.
+            self._answer = None
         with self._lock:
             self._gate.operator_heartbeat(pressed=bool(message.data), steady_now_ns=now_ns)
 
