@@ -51,6 +51,9 @@ class DiffusionConfig(ImitationConfig):
     heads: int = 4
     width: int = 96
     dropout: float = 0.1
+    # Widths of the layers that turn features into what the denoiser is told; none: the features themselves,
+    # as in the paper, which a small denoiser makes much less of.
+    encoder: tuple[int, ...] = (256, 256)
     # Observations that the network sees, `step_s` apart.
     observation_steps: int = 1
     # Known steps that the network learns to go on from, at most: what is carried out while it thinks.
@@ -123,6 +126,7 @@ class DiffusionConfig(ImitationConfig):
                 inference_steps=self.inference_steps,
                 prediction=self.prediction,
             ),
+            encoder=self.encoder,
             observation_steps=self.observation_steps,
             horizon=self.horizon,
             prefix_steps=self.prefix_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,10 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         )
         elements = len(normalisation.base)
         condition = len(normalisation.feature_mean) + sum(e.size for e in self.encoders.values())
+        widths = (condition, *settings.encoder)
+        layers = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Mish(), nn.Linear(a, b))]
+        self.encoder = nn.Sequential(*layers[1:])
+        condition = widths[-1]
         # One more number tells which steps are known, to a network that has learned to go on from them.
         inputs = elements + (1 if settings.prefix_steps else 0)
         seen = settings.observation_steps
@@ -102,7 +107,8 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         for name, encoder in self.encoders.items():
             seen = images[name]
             parts.append(encoder(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]))
-        return torch.cat(parts, dim=-1)
+        encoded: Tensor = self.encoder(torch.cat(parts, dim=-1))
+        return encoded
 
     def loss(
         self,

@@ -114,6 +114,8 @@ class ModelSettings:
     horizon: int = 16
     # Known steps that the network has learned to go on from, at most; 0: it never saw any.
     prefix_steps: int = 0
+    # Widths of the layers that turn features into what the denoiser is told; none: the features themselves.
+    encoder: tuple[int, ...] = ()
     # The term that actions are offsets from; empty: absolute set-points.
     relative_to: str = ""
     # Cameras by name.
@@ -184,6 +186,7 @@ class ModelSettings:
                 self.noise.inference_steps,
                 f"1 to training_steps, {self.noise.training_steps}",
             ),
+            (all(width > 0 for width in self.encoder), "encoder", self.encoder, "positive widths"),
             (0.0 < self.crop <= 1.0, "crop", self.crop, "above 0 and at most 1"),
             (
                 all(self.crop * min(c.height, c.width) > _IMAGE_STRIDE for c in self.cameras.values()),
