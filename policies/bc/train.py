@@ -42,7 +42,7 @@ def train(
         ConfigError: no such robot, demonstrations that do not fit it, or too few of them.
     """
     robot = load_robot_card(config.robot)
-    layout = Layout.of(robot, config.observation)
+    layout = Layout.of(robot, config.observation, goal=config.goal)
     demonstrations = get_demonstrations(config, robot)
     outcome = fit(
         config,

@@ -31,6 +31,11 @@ class ImitationConfig:
     seed: int = 0
     # The terms that the policy sees, by their names on the robot card.
     observation: tuple[str, ...] = ("joint_position", "joint_velocity", "cube_position", "cube_orientation")
+    # Goal conditioning: the terms that the policy is asked for, by their names on the robot card. In training
+    # each is what it was later in the same demonstration (hindsight); a run says what it is to become.
+    goal: tuple[str, ...] = ()
+    # How much later, at least and at most, seconds; never behind the demonstration's end.
+    goal_ahead_s: tuple[float, float] = (0.4, 4.0)
     # The term that actions are learned as offsets from; empty: absolute set-points.
     relative_to: str = "joint_position"
     # Time between two actions of a demonstration and of a chunk, seconds.
@@ -96,6 +101,22 @@ class ImitationConfig:
         for name in ("rollouts", "blend_s", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
             if not getattr(self, name) >= 0:
                 raise out_of_range(name, getattr(self, name), "zero or a positive number")
+
+        earliest_s, latest_s = self.goal_ahead_s
+        if not 0.0 <= earliest_s <= latest_s:
+            raise out_of_range("goal_ahead_s", self.goal_ahead_s, "two times, the earlier one first")
+        if self.goal and self.rollouts:
+            raise out_of_range(
+                "rollouts",
+                self.rollouts,
+                "0 for a policy with a goal: the task asks for none, so the validation loss chooses",
+            )
+
+    @property
+    def goal_steps(self) -> tuple[int, int]:
+        """How many steps later a goal is, at least and at most."""
+        earliest_s, latest_s = self.goal_ahead_s
+        return round(earliest_s / self.step_s), round(latest_s / self.step_s)
 
     def _check_positive(self, *names: str) -> None:
         for name in names:

@@ -74,7 +74,8 @@ def _find(config: ImitationConfig, robot: RobotCard) -> DemonstrationSet:
 
     # Those learners that see images name their cameras.
     cameras: tuple[str, ...] = getattr(config, "cameras", ())
-    return load_recorded(config.data, robot, step_s=config.step_s, terms=config.observation, cameras=cameras)
+    terms = tuple(dict.fromkeys((*config.observation, *config.goal)))
+    return load_recorded(config.data, robot, step_s=config.step_s, terms=terms, cameras=cameras)
 
 
 def _collect(config: ImitationConfig) -> DemonstrationSet:

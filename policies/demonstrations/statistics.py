@@ -66,10 +66,11 @@ def fit_normalisation(
         Features, centres and scales.
     """
     plain, pairs = layout.features()
-    inputs = features(windows.observations, plain, pairs).astype(np.float64)
+    observations, chunks = windows.observations[windows.learned], windows.chunks[windows.learned]
+    inputs = features(observations, plain, pairs).astype(np.float64)
     base = layout.indices(relative_to, action_names)
-    origin = windows.observations[:, base] * (base >= 0)
-    offsets = windows.chunks.astype(np.float64) - origin[:, None, :]
+    origin = observations[:, base] * (base >= 0)
+    offsets = chunks.astype(np.float64) - origin[:, None, :]
     if scaling is ActionScaling.DEVIATION:
         centre, scale = offsets.mean(axis=0), offsets.std(axis=0)
     else:

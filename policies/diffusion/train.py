@@ -48,7 +48,7 @@ def train(
             folder holds another training.
     """
     robot = load_robot_card(config.robot)
-    layout = Layout.of(robot, config.observation)
+    layout = Layout.of(robot, config.observation, goal=config.goal)
     _check_cameras(config, robot)
     demonstrations = get_demonstrations(config, robot)
     folder = Path(config.out)
