@@ -27,15 +27,15 @@ class DiffusionConfig(ImitationConfig):
     # Steps of a chunk that are carried out before the next one is asked for.
     execute: int = 8
     # Gradient steps, if nothing ends the training before.
-    steps: int = 10_000
+    steps: int = 4_000
     # Training pairs a gradient step.
     batch_size: int = 128
     # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     # Decoupled weight decay.
     weight_decay: float = 1e-6
     # Gradient steps between two evaluations, each of which keeps a checkpoint.
-    evaluate_every: int = 2_500
+    evaluate_every: int = 1_000
     # Roll-outs an evaluation; the most successful weights are kept. 0: the validation loss chooses alone.
     rollouts: int = 20
     # Roll-outs that run side by side in an evaluation.
@@ -62,7 +62,7 @@ class DiffusionConfig(ImitationConfig):
     scheduler: Scheduler = Scheduler.DDIM
     training_steps: int = 100
     inference_steps: int = 10
-    prediction: Prediction = Prediction.EPSILON
+    prediction: Prediction = Prediction.SAMPLE
     # Cameras whose images the network sees; none: the terms alone.
     cameras: tuple[str, ...] = ()
     # Height and width of the images, pixels.
