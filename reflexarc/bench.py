@@ -75,6 +75,18 @@ BENCHES: Mapping[str, Bench] = {
             ),
         ),
     ),
+    "diffusion-options": Bench(
+        module="reflexarc.benches.diffusion_options",
+        config="OptionsBench",
+        function="measure",
+        description="What each choice about a diffusion policy is worth: the same training with and without.",
+        examples=(
+            Example("reflexarc bench diffusion-options", "every choice, three seeds; an hour"),
+            Example(
+                "reflexarc bench diffusion-options --choices encoder --seeds 1 --steps 300", "one, quickly"
+            ),
+        ),
+    ),
     "onboard": Bench(
         module="reflexarc.benches.onboard",
         config="OnboardBench",

@@ -57,7 +57,7 @@ def train(
         demonstrations.episodes,
         layout=layout,
         action_names=demonstrations.action_names,
-        roll_out=_roll_out(config, layout) if config.rollouts else None,
+        roll_out=make_roll_out(config, layout) if config.rollouts else None,
         progress=progress,
         tick=tick,
     )
@@ -100,7 +100,16 @@ def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
             )
 
 
-def _roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
+def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
+    """Make what counts the successes of a network in its task, from the seeds of the config.
+
+    Args:
+        config: names the task, its cameras, the seeds and the steps carried out.
+        layout: the order of the observation vector.
+
+    Returns:
+        From a network on the CPU to the number of attempts that succeeded.
+    """
     size = {"image_size": (config.image_width, config.image_height)} if config.cameras else {}
     environments = [
         make_task(config.task, **size) for _ in range(min(config.parallel_rollouts, config.rollouts))
