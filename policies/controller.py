@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from policies.controller_config import (
     find_base,
     load_config,
 )
+from policies.goal import GoalTerm, goal_values
 from policies.history import History
 from policies.layers import LayerReport, Residual, Steering
 from policies.policy import ActContext, Policy, PolicyError
@@ -61,10 +62,13 @@ class Controller:
         steering: layers that pick among proposals, in order.
         residual: layers that correct the action, in order.
         schedule: how chunks become actions.
+        goal: what the base is asked for; where an observation has goal terms of its own, those count. None:
+            every observation must have them.
         inference: where and when the base and the steering think; within the control step by default.
         steady_clock: gives the steady clock in nanoseconds, for the timing report.
 
     Raises:
+        ConfigError: the goal is not what the base can be asked for.
         ConfigErrors: policy and robot do not fit.
     """
 
@@ -76,6 +80,7 @@ class Controller:
         steering: Sequence[Steering] = (),
         residual: Sequence[Residual] = (),
         schedule: ScheduleConfig | None = None,
+        goal: Mapping[str, GoalTerm] | None = None,
         inference: MakeInference = Immediate,
         steady_clock: Callable[[], int],
     ) -> None:
@@ -83,6 +88,7 @@ class Controller:
         schedule = schedule or ScheduleConfig()
         self.base = base
         self.binding: Binding = bind(base.card, robot)
+        self._goal = {} if goal is None else goal_values(base.card, goal, where="goal of the controller")
         self._steering = tuple(steering)
         self._residual = tuple(residual)
         self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
@@ -211,7 +217,7 @@ class Controller:
         """Do one control step.
 
         Args:
-            observation: the robot's terms and the reference terms.
+            observation: the robot's terms, the reference terms, and goal terms where the controller has none.
             now_ns: the ROS clock, in nanoseconds.
 
         Returns:
@@ -221,6 +227,8 @@ class Controller:
         Raises:
             PolicyError: an observation or an action is not finite, or no chunk is valid any more.
         """
+        if self._goal:
+            observation = replace(observation, values={**self._goal, **observation.values})
         if self.journal is None:
             return self._act(observation, now_ns, None)
         step = JournalStep(observation, now_ns)
@@ -380,13 +388,13 @@ def load_controller(
         The controller, bound.
 
     Raises:
-        ConfigError: the file or the folder has faults.
+        ConfigError: the file or the folder has faults, or says no goal for a policy that has one.
         ConfigErrors: policy and robot do not fit.
     """
     path = controller_file(path)
     if path.is_dir():
-        return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
+        return Controller(load_policy(path, rate_hz=rate_hz), robot, goal={}, steady_clock=steady_clock)
     config = load_config(path)
     base, options = find_base(config, path.parent)
     policy = load_policy(base, **{"rate_hz": rate_hz, **options})
-    return Controller(policy, robot, schedule=config.schedule, steady_clock=steady_clock)
+    return Controller(policy, robot, schedule=config.schedule, goal=config.goal, steady_clock=steady_clock)
