@@ -102,7 +102,7 @@ def fit(
             group["lr"] = config.learning_rate * warm_cosine(step / config.steps)
         rows = training.draw(random, config.batch_size)
         seen = _ask(inputs, training, rows, layout, config.goal_steps, random)
-        loss = (module.normalised(seen) - targets[rows]).abs().mean()
+        loss = _loss(module.normalised(seen) - targets[rows], training, rows)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -113,7 +113,7 @@ def fit(
         if step % config.evaluate_every and step != config.steps:
             continue
         with torch.inference_mode():
-            missed = float((averaged.normalised(asked) - held_out[1][checked]).abs().mean())
+            missed = float(_loss(averaged.normalised(asked) - held_out[1][checked], validation, checked))
         successes = roll_out(averaged) if roll_out is not None else 0
         found = Evaluation(
             step, sum(recent) / len(recent), missed, successes, config.rollouts if roll_out else 0
@@ -129,6 +129,13 @@ def fit(
             break
     assert best is not None  # The last step is always evaluated.
     return Outcome(best[1], best[0], tuple(history), len(training.learned), len(checked))
+
+
+def _loss(error: Tensor, windows: Windows, rows: IndexArray) -> Tensor:
+    """The mean absolute error of chunks, of their labels alone."""
+    if windows.labels is None:
+        return error.abs().mean()
+    return error[torch.from_numpy(windows.labels[rows])].abs().mean()
 
 
 def _ask(

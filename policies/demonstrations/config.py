@@ -16,6 +16,9 @@ class ImitationConfig:
     # Demonstrations: a folder of recordings, a LeRobot dataset, or an .npz file of `sim.experts`; empty:
     # the task's expert gives them anew.
     data: str = ""
+    # Recordings in which a person took over from a policy (DAgger): a folder each, a LeRobot dataset, or an
+    # .npz file. Only what the person did while in command is learned, beside the demonstrations.
+    interventions: tuple[str, ...] = ()
     # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
     episodes: int = 600
     demonstration_seed: int = 1_000_000

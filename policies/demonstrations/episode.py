@@ -25,6 +25,8 @@ class Episode:
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     # How often each step is learned from, in proportion, (T,); 0: never. None: all alike.
     weight: NDArray[np.float32] | None = None
+    # Whether each action was the expert's own, (T,); what another one did is seen, but no label. None: all.
+    expert: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Check that everything has the same number of steps, and that every number is one.
@@ -34,6 +36,8 @@ class Episode:
                 weight below zero.
         """
         everything: dict[str, NDArray[np.generic]] = {**self.observations, **self.images}
+        if self.expert is not None:
+            everything["expert"] = self.expert
         lengths = {name: len(values) for name, values in everything.items()}
         if not len(self.actions) or set(lengths.values()) != {len(self.actions)}:
             raise ConfigError(
@@ -83,7 +87,7 @@ class DemonstrationSet:
 
     @property
     def sha256(self) -> str:
-        """A hash over observations, actions, episode numbers, images and, where there are some, weights."""
+        """A hash over observations, actions, episode numbers and images, and over weights and who acted."""
         digest = hashlib.sha256()
         lengths = [len(episode.actions) for episode in self.episodes]
         first = self.episodes[0]
@@ -98,6 +102,8 @@ class DemonstrationSet:
         for number, episode in enumerate(self.episodes):
             if episode.weight is not None:
                 _add(digest, f"weight {number}", episode.weight)
+            if episode.expert is not None:
+                _add(digest, f"expert {number}", episode.expert)
         return digest.hexdigest()
 
 

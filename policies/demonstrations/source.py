@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,29 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
     Raises:
         ConfigError: there are no demonstrations, or they do not fit the robot or the rate.
     """
-    found = _find(config, robot)
-    where = config.data or "demonstrations"
+    found = _read(config, robot, config.data) if config.data else _collect(config)
+    _check(found, config, robot, where=config.data or "demonstrations")
+    if not config.interventions:
+        return found
+    added = [(where, _read(config, robot, where, interventions=True)) for where in config.interventions]
+    for where, more in added:
+        _check(more, config, robot, where=where)
+        if more.action_names != found.action_names:
+            raise ConfigError(
+                f"actions {', '.join(more.action_names)}",
+                where=where,
+                expected=f"{', '.join(found.action_names)}, as in the demonstrations, in this order",
+                mend="record them with the robot card of the demonstrations",
+            )
+    sets = [found, *(more for _, more in added)]
+    return replace(
+        found,
+        episodes=tuple(episode for one in sets for episode in one.episodes),
+        source=" + ".join(one.source for one in sets),
+    )
+
+
+def _check(found: DemonstrationSet, config: ImitationConfig, robot: RobotCard, *, where: str) -> None:
     period_ns = round(config.step_s * 1e9)
     fitting = [sorted(spec.names) for spec in robot.commands.values()]
     if sorted(found.action_names) not in fitting or found.period_ns != period_ns:
@@ -40,7 +62,6 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
             expected=f"{' or '.join(', '.join(names) for names in fitting)} every {config.step_s:g} s",
             mend="record them for this robot, or correct robot or step_s",
         )
-    return found
 
 
 def load_demonstrations(path: Path | str) -> DemonstrationSet:
@@ -65,17 +86,38 @@ def command_of(robot: RobotCard, action_names: tuple[str, ...]) -> CommandSpec:
     return next(spec for spec in robot.commands.values() if sorted(spec.names) == sorted(action_names))
 
 
-def _find(config: ImitationConfig, robot: RobotCard) -> DemonstrationSet:
-    if not config.data:
-        return _collect(config)
-    if not Path(config.data).is_dir():
-        return load_demonstrations(config.data)
-    from policies.demonstrations.recorded import load_recorded
+def _read(
+    config: ImitationConfig, robot: RobotCard, path: str, *, interventions: bool = False
+) -> DemonstrationSet:
+    """Read a folder, a dataset or a file; of interventions, the episodes in which somebody took over."""
+    if not Path(path).is_dir():
+        found = load_demonstrations(path)
+    else:
+        from policies.demonstrations.recorded import load_recorded
 
-    # Those learners that see images name their cameras.
-    cameras: tuple[str, ...] = getattr(config, "cameras", ())
-    terms = tuple(dict.fromkeys((*config.observation, *config.goal)))
-    return load_recorded(config.data, robot, step_s=config.step_s, terms=terms, cameras=cameras)
+        # Those learners that see images name their cameras.
+        cameras: tuple[str, ...] = getattr(config, "cameras", ())
+        terms = tuple(dict.fromkeys((*config.observation, *config.goal)))
+        found = load_recorded(path, robot, step_s=config.step_s, terms=terms, cameras=cameras)
+    if not interventions:
+        # Demonstrations are learned whole, whoever gave them.
+        return replace(found, episodes=tuple(replace(e, expert=None) for e in found.episodes))
+    if any(episode.expert is None for episode in found.episodes):
+        raise ConfigError(
+            "the data does not say who commanded",
+            where=path,
+            expected="recordings that tell every step's source, or a dataset with the column `intervention`",
+            mend="record them anew beside a policy, or give them as --data: then every step is learned",
+        )
+    kept = tuple(e for e in found.episodes if e.expert is not None and e.expert.any())
+    if not kept:
+        raise ConfigError(
+            "nobody took over",
+            where=path,
+            expected="a successful episode with an intervention, at least one",
+            mend="take over where the policy fails (docs/teleoperation.md)",
+        )
+    return replace(found, episodes=kept)
 
 
 def _collect(config: ImitationConfig) -> DemonstrationSet:
@@ -91,8 +133,13 @@ def _from_expert(found: Demonstrations, *, source: str) -> DemonstrationSet:
     cuts = np.flatnonzero(np.diff(found.episode)) + 1
     actions = np.split(found.actions, cuts) if len(found.actions) else []
     parts = {name: np.split(values, cuts) for name, values in found.observations.items()}
+    flags = None if found.intervention is None else np.split(found.intervention, cuts)
     episodes = [
-        Episode({name: values[i] for name, values in parts.items()}, action)
+        Episode(
+            {name: values[i] for name, values in parts.items()},
+            action,
+            expert=None if flags is None else flags[i],
+        )
         for i, action in enumerate(actions)
     ]
     return DemonstrationSet(tuple(episodes), found.action_names, found.period_ns, source)

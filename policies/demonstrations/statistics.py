@@ -71,10 +71,12 @@ def fit_normalisation(
     base = layout.indices(relative_to, action_names)
     origin = observations[:, base] * (base >= 0)
     offsets = chunks.astype(np.float64) - origin[:, None, :]
+    if windows.labels is not None:
+        offsets[~windows.labels[windows.learned]] = np.nan
     if scaling is ActionScaling.DEVIATION:
-        centre, scale = offsets.mean(axis=0), offsets.std(axis=0)
+        centre, scale = np.nanmean(offsets, axis=0), np.nanstd(offsets, axis=0)
     else:
-        lower, upper = offsets.min(axis=0), offsets.max(axis=0)
+        lower, upper = np.nanmin(offsets, axis=0), np.nanmax(offsets, axis=0)
         centre, scale = (upper + lower) / 2, (upper - lower) / 2
     return Normalisation(
         observation_size=layout.size,

@@ -32,6 +32,8 @@ class Windows:
     last: IndexArray
     # By camera, (N, height, width, 3), row by row beside `observations`.
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    # Which steps of a chunk are the expert's own, (N, T); the others are no labels. None: all are.
+    labels: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -88,7 +90,8 @@ def make_windows(
     """Cut demonstrations into training pairs, one for every step.
 
     The first observation of an episode is repeated before its beginning. The last action is repeated behind
-    its end: there the robot stays where it was sent.
+    its end: there the robot stays where it was sent. Where the expert commanded only at times, pairs begin
+    while it did, and steps of their chunks in which it did not are no labels.
 
     Args:
         episodes: at least one.
@@ -112,7 +115,7 @@ def make_windows(
             expected="at least one episode",
             mend="record some, or accept more of those that were recorded",
         )
-    observations, pasts, chunks, weights, lasts = [], [], [], [], []
+    observations, pasts, chunks, weights, lasts, labels = [], [], [], [], [], []
     start = 0
     for number, episode in enumerate(episodes):
         _check_names(number, "terms", [measured(name) for name in layout.terms], episode.observations)
@@ -123,7 +126,10 @@ def make_windows(
         observations.append(layout.vector({n: episode.observations[measured(n)] for n in layout.terms}))
         pasts.append(start + np.maximum(own + np.arange(1 - history, 1), 0))
         chunks.append(episode.actions[following].astype(np.float32))
-        weights.append(np.ones(steps, np.float32) if episode.weight is None else episode.weight)
+        expert = np.ones(steps, np.bool_) if episode.expert is None else episode.expert
+        weight = np.ones(steps, np.float32) if episode.weight is None else episode.weight
+        weights.append(weight * expert)
+        labels.append(expert[following])
         start += steps
         lasts.append(np.full(steps, start - 1))
     weight = np.concatenate(weights)
@@ -141,6 +147,7 @@ def make_windows(
         weight,
         np.concatenate(lasts),
         {camera: np.concatenate([episode.images[camera] for episode in episodes]) for camera in cameras},
+        None if all(episode.expert is None for episode in episodes) else np.concatenate(labels),
     )
 
 

@@ -126,8 +126,11 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
         noise: Tensor,
         timesteps: Tensor,
         known: Tensor,
+        labels: Tensor | None,
     ) -> Tensor:
-        return self.network.loss(chunk, observation, images, noise=noise, timesteps=timesteps, known=known)
+        return self.network.loss(
+            chunk, observation, images, noise=noise, timesteps=timesteps, known=known, labels=labels
+        )
 
 
 class Learner:
@@ -212,7 +215,10 @@ class Learner:
             noise = torch.randn(chunk.shape).to(self._device)
             known = self._known(random, len(rows)).to(self._device)
             with self._accelerator.autocast():
-                loss = self._objective(chunk, observation, images, noise, levels.to(self._device), known)
+                labels = self._training.labels(rows)
+                loss = self._objective(
+                    chunk, observation, images, noise, levels.to(self._device), known, labels
+                )
             self._optimiser.zero_grad(set_to_none=True)
             self._accelerator.backward(loss)
         self._accelerator.clip_grad_norm_(self._network.parameters(), config.clip_norm)
@@ -336,6 +342,7 @@ class Learner:
                     noise=noise.to(self._device),
                     timesteps=levels.to(self._device),
                     known=self._known(random, len(rows)).to(self._device),
+                    labels=self._validation.labels(rows),
                 )
             losses.append(float(loss) * len(rows))
         return sum(losses) / count
@@ -360,6 +367,13 @@ class _Pairs:
         self._chunks = network.normalise(chunks, self._observations)
         self._images = {name: torch.from_numpy(images) for name, images in windows.images.items()}
         self._device = device
+
+    def labels(self, drawn: IndexArray) -> Tensor | None:
+        """Which steps are to be learned, (B, T, 1); None: all."""
+        labels = self.windows.labels
+        if labels is None:
+            return None
+        return torch.from_numpy(labels[drawn].astype(np.float32))[..., None].to(self._device)
 
     def take(
         self, drawn: IndexArray, random: np.random.Generator

@@ -119,6 +119,7 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         noise: Tensor,
         timesteps: Tensor,
         known: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """The mean squared error of what the network finds in noisy chunks.
 
@@ -132,6 +133,7 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
             noise: shape (B, T, D).
             timesteps: the level of the noise, shape (B,), whole numbers.
             known: 1 where a step is known and 0 elsewhere, shape (B, T, 1); None: nowhere.
+            labels: 1 where a step is to be learned and 0 elsewhere, shape (B, T, 1); None: everywhere.
 
         Returns:
             A number.
@@ -143,10 +145,11 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         condition = self.denoiser.prepare(self.condition(observation, images))
         found = self.denoiser(self._shown(noisy, chunk, known), self.denoiser.embed(timesteps), condition)
         wanted = noise if self.settings.noise.prediction is Prediction.EPSILON else chunk
-        if not self.settings.prefix_steps:
+        if not self.settings.prefix_steps and labels is None:
             return functional.mse_loss(found, wanted)
-        asked = (1.0 - known).expand_as(chunk)
-        return ((found - wanted).square() * asked).sum() / asked.sum()
+        asked = 1.0 - known if labels is None else (1.0 - known) * labels
+        asked = asked.expand_as(chunk)
+        return ((found - wanted).square() * asked).sum() / asked.sum().clamp(min=1.0)
 
     def forward(
         self, observation: Tensor, noise: Tensor, known: Tensor, weight: Tensor, *images: Tensor

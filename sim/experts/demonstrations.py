@@ -24,7 +24,7 @@ class Demonstrations:
 
     # Term name to values before each step, shape (N, d), units and frames of the robot card.
     observations: Mapping[str, FloatArray]
-    # What the expert says, shape (N, D), in the order of `action_names`: the label to learn.
+    # What whoever commands says, shape (N, D), in the order of `action_names`: the expert's is to be learned.
     actions: FloatArray
     # What was executed, shape (N, D): the label plus noise.
     executed: FloatArray
@@ -40,6 +40,8 @@ class Demonstrations:
     period_ns: int
     # The task, as gymnasium.make takes it.
     task: str
+    # Whether the expert commanded each step, and not a policy that it looks after, (N,); None: all of them.
+    intervention: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -48,7 +50,8 @@ class Demonstrations:
             ConfigError: two of them differ in length, or the episodes are not numbered in order.
         """
         steps = len(self.episode)
-        lengths = {"actions": len(self.actions), "executed": len(self.executed)}
+        flags = {} if self.intervention is None else {"intervention": len(self.intervention)}
+        lengths = {"actions": len(self.actions), "executed": len(self.executed), **flags}
         lengths.update({_TERM + name: len(value) for name, value in self.observations.items()})
         for name, length in lengths.items():
             if length != steps:
@@ -78,6 +81,7 @@ class Demonstrations:
             action_names=self.action_names,
             period_ns=self.period_ns,
             task=self.task,
+            intervention=None if self.intervention is None else self.intervention[kept],
         )
 
     def save(self, path: Path | str) -> None:
@@ -97,6 +101,8 @@ class Demonstrations:
             "success": self.success,
             "seeds": self.seeds,
         }
+        if self.intervention is not None:
+            arrays["intervention"] = self.intervention
         arrays.update({_TERM + name: value for name, value in self.observations.items()})
         with Path(path).open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -131,6 +137,7 @@ class Demonstrations:
                 action_names=tuple(str(name) for name in data["action_names"]),
                 period_ns=int(data["period_ns"]),
                 task=str(data["task"]),
+                intervention=data.get("intervention"),
             )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(
