@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
+from hardware.images import fit_image
 from hardware.robot import CommandSpec, RobotCard
 from policies.demonstrations.config import ImitationConfig
 from policies.demonstrations.episode import DemonstrationSet, Episode
@@ -30,7 +32,7 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
     Raises:
         ConfigError: there are no demonstrations, or they do not fit the robot or the rate.
     """
-    found = _read(config, robot, config.data) if config.data else _collect(config)
+    found = _read(config, robot, config.data) if config.data else _collect(config, robot)
     _check(found, config, robot, where=config.data or "demonstrations")
     if not config.interventions:
         return found
@@ -90,15 +92,18 @@ def _read(
     config: ImitationConfig, robot: RobotCard, path: str, *, interventions: bool = False
 ) -> DemonstrationSet:
     """Read a folder, a dataset or a file; of interventions, the episodes in which somebody took over."""
+    size = _image_size(config)
     if not Path(path).is_dir():
         found = load_demonstrations(path)
+        if size is not None:
+            found = replace(found, episodes=tuple(_fitted(e, size, where=path) for e in found.episodes))
     else:
         from policies.demonstrations.recorded import load_recorded
 
-        # Those learners that see images name their cameras.
-        cameras: tuple[str, ...] = getattr(config, "cameras", ())
         terms = tuple(dict.fromkeys((*config.observation, *config.goal)))
-        found = load_recorded(path, robot, step_s=config.step_s, terms=terms, cameras=cameras)
+        found = load_recorded(
+            path, robot, step_s=config.step_s, terms=terms, cameras=_cameras(config), image_size=size
+        )
     if not interventions:
         # Demonstrations are learned whole, whoever gave them.
         return replace(found, episodes=tuple(replace(e, expert=None) for e in found.episodes))
@@ -120,12 +125,42 @@ def _read(
     return replace(found, episodes=kept)
 
 
-def _collect(config: ImitationConfig) -> DemonstrationSet:
+def _collect(config: ImitationConfig, robot: RobotCard) -> DemonstrationSet:
     from sim.experts.collect import ActionNoise, collect
 
     noise = ActionNoise(std_rad=config.noise_std_rad) if config.noise_std_rad else None
-    found = collect(config.episodes, task=config.task, first_seed=config.demonstration_seed, noise=noise)
+    size = _image_size(config)
+    found = collect(
+        config.episodes,
+        task=config.task,
+        first_seed=config.demonstration_seed,
+        noise=noise,
+        cameras={name: robot.cameras[name] for name in _cameras(config)},
+        image_size=None if size is None else (size[1], size[0]),
+    )
     return _from_expert(found, source="sim.experts.collect")
+
+
+def _cameras(config: ImitationConfig) -> tuple[str, ...]:
+    """Those whose images a learner sees: only some learners have such a setting."""
+    cameras: tuple[str, ...] = getattr(config, "cameras", ())
+    return cameras
+
+
+def _image_size(config: ImitationConfig) -> tuple[int, int] | None:
+    """Height and width of the images that the learner sees; None: it sees none."""
+    if not _cameras(config):
+        return None
+    return getattr(config, "image_height"), getattr(config, "image_width")  # noqa: B009
+
+
+def _fitted(episode: Episode, size: tuple[int, int], *, where: str) -> Episode:
+    def fitted(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+        height, width = size
+        there = f"{where}: camera {name!r}"
+        return np.stack([fit_image(image, height=height, width=width, where=there) for image in images])
+
+    return replace(episode, images={name: fitted(seen, name) for name, seen in episode.images.items()})
 
 
 def _from_expert(found: Demonstrations, *, source: str) -> DemonstrationSet:
@@ -133,11 +168,13 @@ def _from_expert(found: Demonstrations, *, source: str) -> DemonstrationSet:
     cuts = np.flatnonzero(np.diff(found.episode)) + 1
     actions = np.split(found.actions, cuts) if len(found.actions) else []
     parts = {name: np.split(values, cuts) for name, values in found.observations.items()}
+    images = {name: np.split(values, cuts) for name, values in found.images.items()}
     flags = None if found.intervention is None else np.split(found.intervention, cuts)
     episodes = [
         Episode(
             {name: values[i] for name, values in parts.items()},
             action,
+            {name: values[i] for name, values in images.items()},
             expert=None if flags is None else flags[i],
         )
         for i, action in enumerate(actions)

@@ -52,7 +52,12 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         self.encoders = nn.ModuleDict(
             {
                 name: ImageEncoder(
-                    height=camera.height, width=camera.width, crop=settings.crop, keypoints=settings.keypoints
+                    height=camera.height,
+                    width=camera.width,
+                    crop=settings.crop,
+                    keypoints=settings.keypoints,
+                    channels=settings.image_channels,
+                    stages=settings.image_stages,
                 )
                 for name, camera in settings.cameras.items()
             }

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
+from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
 from policies.checkpoint import CHECKPOINT_FILE
@@ -110,12 +112,19 @@ def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
     Returns:
         From a network on the CPU to the number of attempts that succeeded.
     """
-    size = {"image_size": (config.image_width, config.image_height)} if config.cameras else {}
+    # As large as the largest camera gives them: what is seen is made smaller the same way everywhere.
+    robot = load_robot_card(config.robot)
+    seen_by = [robot.cameras[name] for name in config.cameras]
+    size = {"image_size": (max(c.width for c in seen_by), max(c.height for c in seen_by))} if seen_by else {}
     environments = [
         make_task(config.task, **size) for _ in range(min(config.parallel_rollouts, config.rollouts))
     ]
     seeds = range(config.rollout_seed, config.rollout_seed + config.rollouts)
     past = config.observation_steps - 1
+
+    def fitted(image: NDArray[np.uint8], camera: str) -> NDArray[np.uint8]:
+        height, width = config.image_height, config.image_width
+        return fit_image(image, height=height, width=width, where=f"camera {camera!r} of {config.task}")
 
     def count(network: DiffusionNetwork) -> int:
         random = np.random.default_rng(config.rollout_seed)
@@ -124,7 +133,8 @@ def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
             histories = [[seen[max(i, 0)] for i in range(len(seen) - 1 - past, len(seen))] for seen in asked]
             observation = np.stack([[layout.vector(o) for o in history] for history in histories])
             images = [
-                np.stack([[o[name] for o in history] for history in histories]) for name in config.cameras
+                np.stack([[fitted(o[name], name) for o in history] for history in histories])
+                for name in config.cameras
             ]
             shape = (len(asked), config.horizon, len(network.base))
             noise = random.standard_normal((shape[0], network.table.draws, *shape[1:]), dtype=np.float32)

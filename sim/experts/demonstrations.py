@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hardware.errors import ConfigError
 
 DEMONSTRATIONS_SCHEMA = "reflexarc/demonstrations/1"
 _TERM = "observation."
+_IMAGE = "image."
 
 FloatArray = NDArray[np.float64]
 
@@ -42,6 +43,8 @@ class Demonstrations:
     task: str
     # Whether the expert commanded each step, and not a policy that it looks after, (N,); None: all of them.
     intervention: NDArray[np.bool_] | None = None
+    # Camera name to what it had seen before each step, (N, height, width, 3).
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -53,6 +56,7 @@ class Demonstrations:
         flags = {} if self.intervention is None else {"intervention": len(self.intervention)}
         lengths = {"actions": len(self.actions), "executed": len(self.executed), **flags}
         lengths.update({_TERM + name: len(value) for name, value in self.observations.items()})
+        lengths.update({_IMAGE + name: len(value) for name, value in self.images.items()})
         for name, length in lengths.items():
             if length != steps:
                 raise _broken(f"{name} has {length} steps", f"{steps}, as episode has")
@@ -82,6 +86,7 @@ class Demonstrations:
             period_ns=self.period_ns,
             task=self.task,
             intervention=None if self.intervention is None else self.intervention[kept],
+            images={name: value[kept] for name, value in self.images.items()},
         )
 
     def save(self, path: Path | str) -> None:
@@ -104,6 +109,7 @@ class Demonstrations:
         if self.intervention is not None:
             arrays["intervention"] = self.intervention
         arrays.update({_TERM + name: value for name, value in self.observations.items()})
+        arrays.update({_IMAGE + name: value for name, value in self.images.items()})
         with Path(path).open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -138,6 +144,7 @@ class Demonstrations:
                 period_ns=int(data["period_ns"]),
                 task=str(data["task"]),
                 intervention=data.get("intervention"),
+                images={name.removeprefix(_IMAGE): data[name] for name in data if name.startswith(_IMAGE)},
             )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(
