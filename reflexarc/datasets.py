@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,23 @@ class ExportConfig:
     stale_periods: float = 2.5
     # Write a Rerun recording of one episode instead of a dataset.
     rerun: bool = False
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What to import, and where to."""
+
+    # The dataset's folder, the one that holds meta/info.json.
+    source: Annotated[Path, tyro.conf.Positional]
+    # The folder of the recordings, which must not exist yet.
+    out: Annotated[Path, tyro.conf.Positional]
+    # The robot's card, a name or a path: what the dataset's card must agree with, or, where it has none, the
+    # robot that the dataset is of.
+    robot: str = ""
+    # The terms in observation.state, in order, where the names in the dataset do not say so.
+    state: tuple[str, ...] = ()
+    # Those in observation.environment_state.
+    environment: tuple[str, ...] = ()
 
 
 def export(config: ExportConfig, output: Output) -> int:
@@ -124,4 +142,43 @@ def _export_rerun(config: ExportConfig, output: Output) -> int:
     output.result({"file": config.out, "entities": shown, "bytes": config.out.stat().st_size})
     if not output.json:
         output.console.print(f"{config.out}: open it with `rerun {config.out}`", markup=False, soft_wrap=True)
+    return 0
+
+
+def import_episodes(config: ImportConfig, output: Output) -> int:
+    """Import a dataset.
+
+    Args:
+        config: what and where to.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: nothing to import, something that cannot be, or another robot. Nothing is written then.
+    """
+    from hardware.cards.library import load_robot_card
+    from recording.lerobot_recordings import Naming, import_set
+
+    card = load_robot_card(config.robot) if config.robot else None
+    with output.progress("importing") as progress:
+        made = import_set(
+            config.source,
+            config.out,
+            card=card,
+            naming=Naming(config.state, config.environment),
+            steady_clock=time.monotonic_ns,
+            progress=progress,
+        )
+    moments = sum(one.moments for one in made)
+    output.result({"folder": config.out, "episodes": made, "moments": moments, "verified": len(made)})
+    if not output.json:
+        marked = sum(bool(one.findings) for one in made)
+        output.console.print(
+            f"{config.out}: {len(made)} episodes, {moments} moments; all read again and verified,"
+            f" {marked} to look at",
+            markup=False,
+            soft_wrap=True,
+        )
     return 0

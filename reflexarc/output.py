@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import itertools
 import json as json_library
 import os
 import sys
@@ -102,7 +103,7 @@ def error_document(error: ConfigError, exit_code: int) -> dict[str, Any]:
 
 
 def error_block(error: ConfigError, *, colour: bool) -> str:
-    """Describe bad input to people: one block, one paragraph a finding.
+    """Describe bad input to people: one block; findings that differ in the fault alone share the rest.
 
     Args:
         error: what is wrong.
@@ -112,14 +113,13 @@ def error_block(error: ConfigError, *, colour: bool) -> str:
         The text, without a final line break.
     """
     bold, red, plain = ("\033[1m", "\033[1;31m", "\033[0m") if colour else ("", "", "")
-    blocks = [
-        f"{red}error:{plain} {bold}{e.what}{plain}\n"
-        f"  where     {e.where}\n"
-        f"  expected  {e.expected}\n"
-        f"  to mend   {e.mend}"
-        for e in error_findings(error)
-    ]
-    return "\n".join(blocks)
+    lines: list[str] = []
+    for (where, expected, mend), alike in itertools.groupby(
+        error_findings(error), key=lambda e: (e.where, e.expected, e.mend)
+    ):
+        lines += [f"{red}error:{plain} {bold}{e.what}{plain}" for e in alike]
+        lines += [f"  where     {where}", f"  expected  {expected}", f"  to mend   {mend}"]
+    return "\n".join(lines)
 
 
 def shows_colour(stream: Any) -> bool:  # noqa: ANN401

@@ -151,6 +151,8 @@ def test_delete_and_merge(tmp_path, capsys):
         (["delete", "none", "1"], "there is no folder 'none'"),
         (["merge", "--into", "x"], "no path was given"),
         (["merge", "none", "--into", "x"], "there is no finished episode"),
+        (["import", "none", "x"], "no LeRobot dataset"),
+        (["import", "none", "x", "--robot", "so102_twin"], "did you mean 'so101_twin'?"),
     ],
 )
 def test_bad_input_is_explained(tmp_path, monkeypatch, capsys, words, text):

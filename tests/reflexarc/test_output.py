@@ -26,8 +26,19 @@ def test_error_block():
         "error: unit 'inch'\n  where     card.yaml\n  expected  m\n  to mend   convert it"
     )
     assert error_block(ERROR, colour=True).startswith("\033[1;31merror:\033[0m \033[1munit 'inch'\033[0m\n")
-    several = ConfigErrors([ERROR, ERROR], where="card.yaml")
-    assert error_block(several, colour=False) == "\n".join([error_block(ERROR, colour=False)] * 2)
+    other = ConfigError("no unit", where="card.yaml", expected="m", mend="give it")
+    several = ConfigErrors([ERROR, other], where="card.yaml")
+    assert error_block(several, colour=False) == "\n".join(
+        error_block(one, colour=False) for one in (ERROR, other)
+    )
+    alike = ConfigErrors(
+        [ERROR, ConfigError("unit 'foot'", where="card.yaml", expected="m", mend="convert it"), other],
+        where="card.yaml",
+    )
+    assert error_block(alike, colour=False) == (
+        "error: unit 'inch'\nerror: unit 'foot'\n  where     card.yaml\n"
+        "  expected  m\n  to mend   convert it\n" + error_block(other, colour=False)
+    )
 
 
 def test_colour_only_for_terminals_whose_user_wants_it(monkeypatch):
