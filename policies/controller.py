@@ -317,16 +317,20 @@ class Controller:
         steering = tuple(s.name for s in self._steering if self._enabled[s.name])
         # What will be carried out until the answer is there, by the slowest of the last answers.
         steps = 1 - (-max(self._delays_ns, default=0) // self._step_ns)
-        committed = self._schedule.preview(observation.stamp_ns, self._step_ns, steps)
+        ahead = self._schedule.preview(
+            observation.stamp_ns, self._step_ns, max(steps, self.card.action.horizon)
+        )
+        known = ahead if self.schedule.inpaint else None
         context = ActContext(
             now_ns=now_ns,
-            committed=committed if self.schedule.inpaint else None,
+            committed=None if known is None else known[:steps],
+            planned=None if known is None or len(known) <= steps else known[steps:],
             proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
             past=self._history.past(),
             rng=self._rng,
         )
         self._asked += 1
-        return Request(self._asked - 1, observation, context, steering, from_rest=committed is None)
+        return Request(self._asked - 1, observation, context, steering, from_rest=ahead is None)
 
     def _infer(self, request: Request) -> ActionChunk:
         """Answer a request; runs where and when the inference says."""

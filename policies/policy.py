@@ -24,6 +24,8 @@ class ActContext:
     now_ns: int
     # The steps that will be carried out whatever the policy answers, shape (K, D); None: none.
     committed: FloatArray | None = None
+    # What would be carried out after those if no answer came, (K', D): a policy may be drawn to it.
+    planned: FloatArray | None = None
     # How many proposals the steering layer wants (1: none to choose from).
     proposals: int = 1
     # Earlier observations that the card's `history` asks for, oldest first, one a step of the action; the
@@ -54,7 +56,7 @@ class Policy(Protocol):
 
         Args:
             observation: the terms that the card asks for, as bound.
-            context: time, committed steps, number of proposals, randomness.
+            context: time, committed and planned steps, number of proposals, randomness.
 
         Returns:
             A chunk whose start is absolute: the observation's capture stamp plus whole steps.

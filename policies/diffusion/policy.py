@@ -40,8 +40,9 @@ class DiffusionOptions:
     backend: BackendName = BackendName.ONNX
     # Where it does; tensorrt is for ONNX.
     device: Device = Device.CPU
-    # So many of the committed steps, the last ones, only pull, less and less; 0: all are kept as they are.
-    soft_steps: int = 0
+    # So many planned steps behind the committed ones pull, less and less; 0: none. The soft mask of Black
+    # et al., 2025, "Real-Time Execution of Action Chunking Flow Policies", equation 5.
+    soft_steps: int = 4
 
     def __post_init__(self) -> None:
         """Refuse a negative number of steps.
@@ -157,7 +158,7 @@ class DiffusionPolicy:
 
         Args:
             observation: the terms on the card, and the images of its cameras.
-            context: earlier observations, committed steps, number of proposals, randomness.
+            context: earlier observations, committed and planned steps, number of proposals, randomness.
 
         Returns:
             `horizon` steps in the unit of the card; the first one starts at the observation's stamp. Where
@@ -169,7 +170,7 @@ class DiffusionPolicy:
         model, action = self._model, self.card.action
         seen = self._seen(observation, context)
         vectors = np.stack([self._vector(past) for past in seen])
-        known, weight, kept = self._known(context.committed)
+        known, weight, kept = self._known(context)
         shape = (context.proposals, self._backend.draws, model.horizon, len(action.names))
         question = Question(
             observation=vectors,
@@ -221,8 +222,9 @@ class DiffusionPolicy:
             images.append(image.transpose(2, 0, 1).astype(np.float32))
         return np.stack(images)
 
-    def _known(self, committed: FloatArray | None) -> tuple[Float32Array, Float32Array, FloatArray | None]:
+    def _known(self, context: ActContext) -> tuple[Float32Array, Float32Array, FloatArray | None]:
         """Known steps and their weights for the network, and those that the chunk must begin with."""
+        committed, planned = context.committed, context.planned
         model, size = self._model, len(self.card.action.names)
         known = np.zeros((model.horizon, size), np.float32)
         weight = np.zeros(model.horizon, np.float32)
@@ -231,16 +233,21 @@ class DiffusionPolicy:
         committed = committed[: self.card.action.horizon]
         if not np.isfinite(committed).all():
             raise PolicyError("the committed steps are not finite")
+        if planned is not None and not np.isfinite(planned).all():
+            raise PolicyError("the planned steps are not finite")
         first, count = model.past_steps, len(committed)
-        soft = min(self._options.soft_steps, count - 1)
         known[first : first + count] = committed
         weight[first : first + count] = 1.0
         if model.prefix_steps:
             # More than the network has learned to go on from: what is beyond is in-painted.
             weight[first + model.prefix_steps : first + count] = _NEARLY
-        if soft:
-            weight[first + count - soft : first + count] = np.linspace(1.0, 0.0, soft + 2)[1:-1]
-        return known, weight, committed[: count - soft]
+        soft = self._options.soft_steps
+        if planned is not None and soft:
+            planned = planned[: min(soft, model.horizon - first - count)]
+            left = 1.0 - np.arange(1, len(planned) + 1) / (soft + 1)
+            known[first + count : first + count + len(planned)] = planned
+            weight[first + count : first + count + len(planned)] = left * np.expm1(left) / np.expm1(1.0)
+        return known, weight, committed
 
 
 def checked_settings(card: PolicyCard) -> ModelSettings:

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from hardware import schema
+from hardware.command import FloatArray
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation
 from policies.policy import ActContext, Policy
@@ -210,10 +211,10 @@ class PolicyServer:
             frame, stamp_ns=frame.integer("stamp_ns"), received_steady_ns=arrived_ns
         )
         rng = load_generator(frame)
-        committed = frame.arrays.get("committed")
         context = ActContext(
             now_ns=frame.integer("now_ns"),
-            committed=None if committed is None else np.asarray(committed, np.float64),
+            committed=_steps(frame, "committed"),
+            planned=_steps(frame, "planned"),
             proposals=frame.integer("proposals", low=1, high=4096),
             rng=rng,
             past=_past(frame, arrived_ns),
@@ -276,6 +277,11 @@ class _Inbox:
                 missed.append(self._frames.pop(0))
             frame, arrived_ns = self._frames.pop(0)
             return frame, arrived_ns, missed
+
+
+def _steps(frame: Frame, name: str) -> FloatArray | None:
+    values = frame.arrays.get(name)
+    return None if values is None else np.asarray(values, np.float64)
 
 
 def _past(frame: Frame, arrived_ns: int) -> tuple[Observation, ...]:

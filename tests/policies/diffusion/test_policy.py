@@ -169,15 +169,17 @@ def test_committed_steps_are_returned_exactly_in_every_proposal(policies, observ
     np.testing.assert_array_equal(chunk.proposals[0, :kept], committed[:kept])
 
 
-def test_soft_steps_pull_without_being_kept(folder, observe):
-    policy = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=2))
-    hard = DiffusionPolicy.load(folder)
-    committed = np.full((4, 6), 0.3)
-    free = hard.act(observe(), context=context()).values
-    soft = policy.act(observe(), context=context(committed=committed)).values
-    np.testing.assert_array_equal(soft[:2], committed[:2])
-    for step in (2, 3):
-        assert 0 < np.abs(soft[step] - 0.3).mean() < np.abs(free[step] - 0.3).mean()
+def test_planned_steps_pull_less_and_less_without_being_kept(folder, observe):
+    policy = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=3))
+    hard = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=0))
+    committed, planned = np.full((2, 6), 0.3), np.full((5, 6), 0.3)
+    told = context(committed=committed, planned=planned)
+    free = hard.act(observe(), context=told).values
+    told = context(committed=committed, planned=planned)
+    soft = policy.act(observe(), context=told).values
+    np.testing.assert_array_equal(soft[:2], committed)
+    shares = [np.abs(soft[step] - 0.3).mean() / np.abs(free[step] - 0.3).mean() for step in (2, 3, 4)]
+    assert 0 < shares[0] < shares[1] < shares[2] < 1
     with pytest.raises(ConfigError, match="soft_steps is -1"):
         DiffusionOptions(soft_steps=-1)
 
