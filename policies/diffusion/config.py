@@ -76,6 +76,9 @@ class DiffusionConfig(ImitationConfig):
     # tenth of its work, which a CPU can train, and tell places twice as finely.
     image_channels: int = 64
     image_stages: int = 4
+    # How often a gradient step learns each of its pairs, each time from another noise. What was observed is
+    # encoded once for all of them: with images, which cost the most, four are hardly slower than one.
+    noise_draws: int = 1
     # Largest norm of the gradient.
     clip_norm: float = 10.0
     # Where to compute: auto takes a CUDA device where there is one.
@@ -102,6 +105,7 @@ class DiffusionConfig(ImitationConfig):
             "image_height",
             "image_width",
             "keypoints",
+            "noise_draws",
             "clip_norm",
         )
         model = self.model()

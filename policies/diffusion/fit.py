@@ -208,14 +208,18 @@ class Learner:
         stream = (config.seed, 1 + self._accelerator.process_index, self.step)
         random = np.random.default_rng(stream)
         rows = self._training.windows.draw(random, config.batch_size)
-        levels = torch.from_numpy(random.integers(0, config.training_steps, size=config.batch_size))
+        drawn = config.batch_size * config.noise_draws
+        levels = torch.from_numpy(random.integers(0, config.training_steps, size=drawn))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random.integers(2**62)))
             chunk, observation, images = self._training.take(rows, random)
+            chunk = chunk.repeat(config.noise_draws, 1, 1)
             noise = torch.randn(chunk.shape).to(self._device)
-            known = self._known(random, len(rows)).to(self._device)
+            known = self._known(random, drawn).to(self._device)
             with self._accelerator.autocast():
                 labels = self._training.labels(rows)
+                if labels is not None:
+                    labels = labels.repeat(config.noise_draws, 1, 1)
                 loss = self._objective(
                     chunk, observation, images, noise, levels.to(self._device), known, labels
                 )

@@ -132,13 +132,14 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         them (Black et al., 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking").
 
         Args:
-            chunk: shape (B, T, D), normalised.
+            chunk: shape (K B, T, D), normalised; each observation's comes K times, B rows apart, so that it is
+                encoded once for all of them.
             observation: shape (B, H, O).
             images: by camera, shape (B, H, 3, height, width), 0 to 255.
-            noise: shape (B, T, D).
-            timesteps: the level of the noise, shape (B,), whole numbers.
-            known: 1 where a step is known and 0 elsewhere, shape (B, T, 1); None: nowhere.
-            labels: 1 where a step is to be learned and 0 elsewhere, shape (B, T, 1); None: everywhere.
+            noise: shape (K B, T, D).
+            timesteps: the level of the noise, shape (K B,), whole numbers.
+            known: 1 where a step is known and 0 elsewhere, shape (K B, T, 1); None: nowhere.
+            labels: 1 where a step is to be learned and 0 elsewhere, shape (K B, T, 1); None: everywhere.
 
         Returns:
             A number.
@@ -147,7 +148,8 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         level = self._levels[timesteps][:, None, None]
         noisy = level.sqrt() * chunk + (1.0 - level).sqrt() * noise
         known = torch.zeros_like(chunk[..., :1]) if known is None else known
-        condition = self.denoiser.prepare(self.condition(observation, images))
+        seen = self.condition(observation, images)
+        condition = self.denoiser.prepare(seen.repeat(len(chunk) // len(seen), 1, 1))
         found = self.denoiser(self._shown(noisy, chunk, known), self.denoiser.embed(timesteps), condition)
         wanted = noise if self.settings.noise.prediction is Prediction.EPSILON else chunk
         if not self.settings.prefix_steps and labels is None:
