@@ -39,6 +39,8 @@ class Frames:
     task: str = ""
     # Whether the episode succeeded; None: nobody said.
     success: bool | None = None
+    # Whether each command was a person's who had taken over, (T,); None: nobody knows.
+    interventions: NDArray[np.bool_] | None = None
     # Where it came from: a file name, or who gave it.
     source: str = ""
     # Moments that were left out because something was not known at them.
@@ -64,6 +66,8 @@ class Frames:
             "actions": self.actions,
             "action stamps": self.action_stamps_ns,
         }
+        if self.interventions is not None:
+            columns["interventions"] = self.interventions
         columns |= {f"term {name}": values for name, values in self.terms.items()}
         columns |= {f"stamps of term {name}": values for name, values in self.term_stamps_ns.items()}
         columns |= {f"images of {name}": values for name, values in self.images.items()}

@@ -16,6 +16,7 @@ from recording.lerobot_features import (
     ACTION,
     ENVIRONMENT,
     IMAGES,
+    INTERVENTION,
     STAMP,
     STAMP_OF,
     STATE,
@@ -80,7 +81,11 @@ def read_frames(root: Path | str, layout: FeatureMap | None = None) -> Iterator[
     dataset = open_set(root)
     with quiet():
         columns = dataset.hf_dataset.with_format("numpy")
-        wanted = [STAMP, *(STAMP_OF + name for name in (*layout.terms, ACTION, *layout.cameras))]
+        wanted = [
+            INTERVENTION,
+            STAMP,
+            *(STAMP_OF + name for name in (*layout.terms, ACTION, *layout.cameras)),
+        ]
         names = [*layout.vectors, ACTION, "timestamp", "task_index"]
         names += [name for name in wanted if name in info["features"]]
         for number in range(dataset.num_episodes):
@@ -130,6 +135,7 @@ def _frames(
         },
         image_stamps_ns={camera: _stamps(rows, STAMP_OF + camera, stamps_ns) for camera in layout.cameras},
         task=task,
+        interventions=(rows[INTERVENTION].reshape(-1).astype(np.bool_) if INTERVENTION in rows else None),
         source=source,
     )
 

@@ -124,4 +124,5 @@ def _episode(
             there = f"{where}: camera {name!r}"
             seen = (fit_image(image, height=size[0], width=size[1], where=there) for image in seen)
         images[name] = np.stack(list(seen))
-    return Episode({name: frames.terms[name] for name in terms}, frames.actions, images)
+    observations = {name: frames.terms[name] for name in terms}
+    return Episode(observations, frames.actions, images, expert=frames.interventions)
