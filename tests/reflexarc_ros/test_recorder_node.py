@@ -14,7 +14,7 @@ from reflexarc_ros.chunks import GATE_TOPIC
 from reflexarc_ros.definitions import definition, has_header, message_class, topic_spec
 from reflexarc_ros.recorder_page import RecorderPage
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -69,6 +69,7 @@ def test_messages_that_are_not_here_are_told():
     with pytest.raises(ConfigError, match="the message std_msgs/msg/Nothing is not here"):
         message_class("std_msgs/msg/Nothing")
     assert has_header(Image)
+    assert has_header(Header)
     assert not has_header(String)
 
 

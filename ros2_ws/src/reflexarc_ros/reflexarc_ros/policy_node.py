@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Interpolation, Schedule
 from hardware.errors import ConfigError
+from hardware.gate import GATE_SOURCE
 from hardware.robot import Observation, RobotCard, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from policies.runtime.inference import Immediate, InferenceThread
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
-from reflexarc_ros.chunks import ChunkCodec, ReferenceCodec, reference_terms
+from reflexarc_ros.chunks import GATE_SOURCE_TOPIC, ChunkCodec, ReferenceCodec, reference_terms
 from reflexarc_ros.loops import DeadlineLoop
 from reflexarc_ros.messages import to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
@@ -137,6 +139,9 @@ class PolicyNode(ReflexarcNode):
                     raw=True,
                 )
             )
+        self._entities.append(
+            self.create_subscription(Header, GATE_SOURCE_TOPIC, self._on_source, qos.LATCHED)
+        )
         self._warn_of_airframe(controller, card)
         self._layer_publishers: dict[str, Any] = {}
         self._entities.append(self.create_service(SetBool, "~/enable_layers", self._on_enable))
@@ -154,6 +159,7 @@ class PolicyNode(ReflexarcNode):
         self._assembler.clear()
         self._waiting: Observation | None = None
         self._answered: tuple[int, bytes] | None = None
+        self._is_displaced = False
         self._last_steady_ns = time.monotonic_ns()
         self._steps = self._refused = 0
         self._slowest_ns = 0
@@ -247,6 +253,24 @@ class PolicyNode(ReflexarcNode):
                 self._on_observation(observation)
 
         return read
+
+    def _on_source(self, message: Header) -> None:
+        """Begin anew from where the robot is now, when another source has given authority back.
+
+        While the other one commands, the policy goes on answering: it sees where the robot is brought. What
+        it then had in mind is not carried on.
+        """
+        if not self.is_active:
+            return
+        is_displaced = message.frame_id not in (self.setting("source"), GATE_SOURCE)
+        if self._is_displaced and not is_displaced:
+            assert self._controller is not None
+            self.get_logger().info("authority is given back: the policy begins anew from here")
+            try:
+                self._controller.reset(self.setting("seed"))
+            except PolicyError as error:
+                self.get_logger().error(str(error))
+        self._is_displaced = is_displaced
 
     def _on_reference(self, raw: bytes) -> None:
         if not self.is_active:
