@@ -19,6 +19,16 @@ class ImitationConfig:
     # Recordings in which a person took over from a policy (DAgger): a folder each, a LeRobot dataset, or an
     # .npz file. Only what the person did while in command is learned, beside the demonstrations.
     interventions: tuple[str, ...] = ()
+    # DAgger in the twin: so many times, the trained policy works, the task's expert takes over where it is
+    # lost, and all is learned anew.
+    dagger_rounds: int = 0
+    # Attempts a round, and the seed of the first.
+    dagger_episodes: int = 20
+    dagger_seed: int = 2_000_000
+    # The expert takes over when its target of some joint is farther than this from the policy's for 0.2 s,
+    # or half of the task's time has passed; it gives back when none is farther than the other, rad.
+    dagger_takeover_rad: float = 0.15
+    dagger_return_rad: float = 0.06
     # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
     episodes: int = 600
     demonstration_seed: int = 1_000_000
@@ -87,6 +97,9 @@ class ImitationConfig:
             "step_s",
             "horizon",
             "execute",
+            "dagger_episodes",
+            "dagger_takeover_rad",
+            "dagger_return_rad",
             "rate_hz",
             "steps",
             "batch_size",
@@ -101,7 +114,22 @@ class ImitationConfig:
         for name in ("validation_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise out_of_range(name, getattr(self, name), "a share, at least 0 and below 1")
-        for name in ("rollouts", "blend_s", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
+        if self.dagger_return_rad > self.dagger_takeover_rad:
+            raise out_of_range(
+                "dagger_return_rad",
+                self.dagger_return_rad,
+                f"at most {self.dagger_takeover_rad}, to take over",
+            )
+        for name in (
+            "rollouts",
+            "blend_s",
+            "noise_std_rad",
+            "dagger_rounds",
+            "dagger_seed",
+            "demonstration_seed",
+            "rollout_seed",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise out_of_range(name, getattr(self, name), "zero or a positive number")
 

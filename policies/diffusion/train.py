@@ -16,6 +16,7 @@ from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
 from policies.checkpoint import CHECKPOINT_FILE
+from policies.demonstrations.dagger import Round, train_rounds
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.demonstrations.rollout import make_task, successes
@@ -31,6 +32,7 @@ def train(
     *,
     progress: Callable[[Evaluation], None] | None = None,
     tick: Tick | None = None,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Path:
     """Train a policy and write its folder, or go on with it.
 
@@ -41,6 +43,7 @@ def train(
         config: every setting.
         progress: is told every evaluation.
         tick: is told every gradient step.
+        on_round: is told every round of DAgger, where the config asks for some.
 
     Returns:
         The policy folder.
@@ -49,6 +52,8 @@ def train(
         ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
             folder holds another training.
     """
+    if config.dagger_rounds:
+        return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
     robot = load_robot_card(config.robot)
     layout = Layout.of(robot, config.observation, goal=config.goal)
     _check_cameras(config, robot)

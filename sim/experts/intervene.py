@@ -37,21 +37,21 @@ class InterventionRule:
     # It gives back when no joint's are farther apart than this, for so many seconds without a break.
     return_rad: float = 0.06
     return_s: float = 0.2
-    # An attempt that has lasted so many seconds without success it finishes itself.
-    patience_s: float = 4.0
+    # An attempt in which this share of the task's time has passed without success it finishes itself.
+    patience_share: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse thresholds between which authority would flutter.
 
         Raises:
-            ConfigError: a number is not positive, or it is given back farther apart than it is taken.
+            ConfigError: a number is out of range, or it gives back farther apart than it takes over.
         """
-        if not (0.0 < self.return_rad <= self.takeover_rad and self.patience_s > 0.0) or not (
+        if not (0.0 < self.return_rad <= self.takeover_rad and self.patience_share > 0.0) or not (
             self.takeover_s >= 0.0 and self.return_s >= 0.0
         ):
             raise ConfigError(
                 f"takeover_rad {self.takeover_rad}, return_rad {self.return_rad}, takeover_s"
-                f" {self.takeover_s}, return_s {self.return_s}, patience_s {self.patience_s}",
+                f" {self.takeover_s}, return_s {self.return_s}, patience_share {self.patience_share}",
                 where="intervention rule",
                 expected="times that are not negative, some patience, and 0 < return_rad <= takeover_rad",
                 mend="correct the rule",
@@ -64,11 +64,13 @@ class Referee:
     Args:
         rule: when authority changes hands.
         period_s: time between two steps, seconds.
+        duration_s: time for an attempt, seconds.
     """
 
-    def __init__(self, rule: InterventionRule, period_s: float) -> None:
+    def __init__(self, rule: InterventionRule, *, period_s: float, duration_s: float) -> None:
         """Let the policy begin."""
         self._rule, self._period_s = rule, period_s
+        self._patience_s = rule.patience_share * duration_s
         self._streak = self._step = 0
         self.expert_commands = False
 
@@ -84,7 +86,7 @@ class Referee:
             Whether the expert does.
         """
         rule, commands = self._rule, self.expert_commands
-        is_late = self._step * self._period_s >= rule.patience_s and not has_succeeded
+        is_late = self._step * self._period_s >= self._patience_s and not has_succeeded
         self._step += 1
         wants_change = distance_rad <= rule.return_rad if commands else distance_rad > rule.takeover_rad
         self._streak = self._streak + 1 if wants_change else 0
@@ -181,7 +183,7 @@ class _Stage:
     def attempt(self, seed: int, rule: InterventionRule, tail_s: float) -> bool:
         world = self.world
         period_ns = 1_000_000_000 // world.CONTROL_HZ
-        referee = Referee(rule, period_ns * 1e-9)
+        referee = Referee(rule, period_s=period_ns * 1e-9, duration_s=world.DURATION_S)
         world.reset(np.random.default_rng(seed))
         self._expert.reset(seed)
         self._controller.reset(seed)

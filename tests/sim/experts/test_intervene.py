@@ -54,9 +54,16 @@ def lost(start_s, end_s):
 
 def judge(distances, *, succeeded_from=None, **settings):
     rule = InterventionRule(
-        **{"takeover_rad": 0.2, "return_rad": 0.1, "takeover_s": 0.2, "return_s": 0.3, **settings}
+        **{
+            "takeover_rad": 0.2,
+            "return_rad": 0.1,
+            "takeover_s": 0.2,
+            "return_s": 0.3,
+            "patience_share": 1.0,
+            **settings,
+        }
     )
-    referee = Referee(rule, 0.1)
+    referee = Referee(rule, period_s=0.1, duration_s=1.0)
     return [
         referee.judge(d, has_succeeded=succeeded_from is not None and i >= succeeded_from)
         for i, d in enumerate(distances)
@@ -78,8 +85,8 @@ def test_a_policy_without_an_answer_is_taken_over_at_once():
 
 
 def test_an_attempt_that_lasts_too_long_is_finished_by_the_expert():
-    assert judge([0.0] * 6, patience_s=0.4) == [False] * 4 + [True] * 2
-    assert judge([0.0] * 6, patience_s=0.4, succeeded_from=3) == [False] * 6
+    assert judge([0.0] * 6, patience_share=0.4) == [False] * 4 + [True] * 2
+    assert judge([0.0] * 6, patience_share=0.4, succeeded_from=3) == [False] * 6
 
 
 def test_rules_that_flutter_are_refused():
