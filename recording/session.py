@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from hardware.errors import ConfigError
 from recording.folder import episode_path, next_number
 from recording.metadata import EpisodeInfo, Event, EventKind
-from recording.writer import EpisodeWriter, TopicSpec, WriterConfig
+from recording.writer import EpisodeWriter, NumberTakenError, TopicSpec, WriterConfig
 
 _IDLE_S = 0.05
 _TRIES = 50
@@ -443,9 +443,8 @@ class Session:
                     attachments=self._attachments,
                     config=self.config.writer,
                 )
-            except ConfigError as error:
-                if "the episode" not in error.what:
-                    raise
+            except NumberTakenError:
+                continue
         raise self._refusal("no number is free", "a folder that few write to", "choose another folder")
 
     def _check_room(self) -> None:

@@ -286,3 +286,12 @@ def test_an_episode_that_is_open_can_be_read(tmp_path):
 def numbers_of(path):
     episode = Episode.open(path)
     return numbers(episode) if episode.topics else []
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_told(tmp_path):
+    session = make(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="the episode cannot be written .No such file or directory"):
+        session.start()
+    session.close()
+    assert session.status.state is State.IDLE
