@@ -31,7 +31,8 @@ from recording.episode import ROBOT_CARD
 from recording.folder import Forecast, forecast
 from recording.metadata import EpisodeInfo, EventKind
 from recording.quality import QualityMonitor
-from recording.session import Session, SessionConfig, State, Status
+from recording.session import Session
+from recording.session_status import SessionConfig, State, Status
 from recording.writer import COMPRESSIONS, WriterConfig
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
