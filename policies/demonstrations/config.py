@@ -19,6 +19,11 @@ class ImitationConfig:
     # Recordings in which a person took over from a policy (DAgger): a folder each, a LeRobot dataset, or an
     # .npz file. Only what the person did while in command is learned, beside the demonstrations.
     interventions: tuple[str, ...] = ()
+    # Behavior Retrieval: a large set of any behaviour, given as `data` is. Those of its steps are learned from
+    # too that are most like the demonstrations. Empty: none.
+    retrieve_from: str = ""
+    # The share of its steps that is.
+    retrieve_share: float = 0.3
     # DAgger in the twin: so many times, the trained policy works, the task's expert takes over where it is
     # lost, and all is learned anew.
     dagger_rounds: int = 0
@@ -133,15 +138,18 @@ class ImitationConfig:
             if not getattr(self, name) >= 0:
                 raise out_of_range(name, getattr(self, name), "zero or a positive number")
 
+        if not 0.0 < self.retrieve_share <= 1.0:
+            raise out_of_range("retrieve_share", self.retrieve_share, "a share above 0 and at most 1")
         earliest_s, latest_s = self.goal_ahead_s
         if not 0.0 <= earliest_s <= latest_s:
             raise out_of_range("goal_ahead_s", self.goal_ahead_s, "two times, the earlier one first")
-        if self.goal and self.rollouts:
-            raise out_of_range(
-                "rollouts",
-                self.rollouts,
-                "0 for a policy with a goal: the task asks for none, so the validation loss chooses",
-            )
+        for name in ("rollouts", "dagger_rounds"):
+            if self.goal and getattr(self, name):
+                raise out_of_range(
+                    name,
+                    getattr(self, name),
+                    "0 for a policy with a goal: tasks ask for none, so that the validation loss chooses",
+                )
 
     @property
     def goal_steps(self) -> tuple[int, int]:

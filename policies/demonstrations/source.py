@@ -14,6 +14,7 @@ from hardware.images import fit_image
 from hardware.robot import CommandSpec, RobotCard
 from policies.demonstrations.config import ImitationConfig
 from policies.demonstrations.episode import DemonstrationSet, Episode
+from policies.demonstrations.layout import Layout
 
 if TYPE_CHECKING:
     from sim.experts.demonstrations import Demonstrations
@@ -34,6 +35,8 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
     """
     found = _read(config, robot, config.data) if config.data else _collect(config, robot)
     _check(found, config, robot, where=config.data or "demonstrations")
+    if config.retrieve_from:
+        found = _retrieve(found, config, robot)
     if not config.interventions:
         return found
     added = [(where, _read(config, robot, where, interventions=True)) for where in config.interventions]
@@ -51,6 +54,23 @@ def get_demonstrations(config: ImitationConfig, robot: RobotCard) -> Demonstrati
         found,
         episodes=tuple(episode for one in sets for episode in one.episodes),
         source=" + ".join(one.source for one in sets),
+    )
+
+
+def _retrieve(task: DemonstrationSet, config: ImitationConfig, robot: RobotCard) -> DemonstrationSet:
+    """Add what is like the demonstrations in a large set."""
+    from policies.demonstrations.retrieve import retrieve
+
+    prior = _read(config, robot, config.retrieve_from)
+    _check(prior, config, robot, where=config.retrieve_from)
+    return retrieve(
+        task,
+        prior,
+        Layout.of(robot, config.observation),
+        share=config.retrieve_share,
+        horizon=config.horizon,
+        relative_to=config.relative_to,
+        seed=config.seed,
     )
 
 

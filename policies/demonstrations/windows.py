@@ -57,7 +57,8 @@ class Windows:
         if self._reached is None:
             return random.integers(0, len(self), size=size)
         at = random.uniform(0.0, self._reached[-1], size=size)
-        return np.searchsorted(self._reached, at, side="right").astype(np.int64)
+        rows: IndexArray = np.searchsorted(self._reached, at, side="right").astype(np.int64)
+        return rows
 
     def ahead(self, rows: IndexArray, steps: tuple[int, int], random: np.random.Generator) -> IndexArray:
         """Draw a later pair of the same episode for each pair: what it came to.
@@ -70,7 +71,7 @@ class Windows:
         Returns:
             Shape (B,).
         """
-        later = rows + random.integers(steps[0], steps[1] + 1, size=len(rows))
+        later: IndexArray = rows + random.integers(steps[0], steps[1] + 1, size=len(rows))
         return np.minimum(later, self.last[rows])
 
     @functools.cached_property
