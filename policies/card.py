@@ -262,6 +262,11 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
             )
         else:
             action_order = tuple(action.names.index(n) for n in spec_names)
+    # Where it is used: what reads cards of single methods builds on this module.
+    from policies.cameras import camera_faults
+
+    for fault in camera_faults(policy, robot):
+        wrong(*fault)
     age_s = robot.latency.loop_p99_s
     if age_s > policy.max_loop_age_s:
         wrong(

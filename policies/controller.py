@@ -19,6 +19,7 @@ from hardware.chunk import ActionChunk, Schedule
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
+from policies.cameras import CameraInput, cameras_of, check_images
 from policies.card import Binding, PolicyCard, bind
 from policies.controller_config import (
     CONTROLLER_FILE,
@@ -88,6 +89,8 @@ class Controller:
         schedule = schedule or ScheduleConfig()
         self.base = base
         self.binding: Binding = bind(base.card, robot)
+        # The cameras whose images it wants.
+        self.cameras: dict[str, CameraInput] = cameras_of(base.card)
         self._goal = {} if goal is None else goal_values(base.card, goal, where="goal of the controller")
         self._steering = tuple(steering)
         self._residual = tuple(residual)
@@ -180,15 +183,16 @@ class Controller:
 
         Returns:
             The median time of an answer, in seconds; None: the base refuses what is made up (it may want
-            images), so nobody knows.
+            images of a size that its card does not say), so nobody knows.
         """
         values = {
             name: np.eye(1, len(term.names))[0] if term.unit == "quaternion" else np.zeros(len(term.names))
             for name, term in self.card.observation.items()
         }
+        images = {n: np.zeros((c.height, c.width, 3), np.uint8) for n, c in self.cameras.items() if c.height}
         times_ns = []
         for index in range(repeats + 1):
-            observation = Observation(values, index * self._period_ns, index * self._period_ns)
+            observation = Observation(values, index * self._period_ns, index * self._period_ns, images)
             began_ns = self._clock()
             try:
                 self.base.act(observation, context=ActContext(now_ns=observation.stamp_ns))
@@ -225,7 +229,8 @@ class Controller:
             may be used for the card's `max_open_loop_s`.
 
         Raises:
-            PolicyError: an observation or an action is not finite, or no chunk is valid any more.
+            PolicyError: an observation or an action is not finite, an image is missing or older than the
+                card's `max_loop_age_s`, or no chunk is valid any more.
         """
         if self._goal:
             observation = replace(observation, values={**self._goal, **observation.values})
@@ -249,9 +254,10 @@ class Controller:
             values = {
                 n: v[self._gather[n]] if n in self._gather else v for n, v in observation.values.items()
             }
-            observation = Observation(
-                values, observation.stamp_ns, observation.received_steady_ns, observation.images
-            )
+            observation = replace(observation, values=values)
+        if self.cameras:
+            # Also while a chunk is carried out: an arm whose camera has died is on its way blindly.
+            check_images(observation, self.cameras, max_age_s=self.card.max_loop_age_s)
         self._history.add(observation)
         actions: dict[str, FloatArray] = {}
         timing: dict[str, float] = {}
@@ -340,6 +346,10 @@ class Controller:
                 chunk = layer.choose(request.observation, chunk)
         if not chunk.is_finite:
             raise PolicyError("the chunk is not finite")
+        oldest_ns = request.observation.oldest_ns
+        if oldest_ns < request.observation.stamp_ns:
+            # What it was made from is as old as the oldest image.
+            chunk = replace(chunk, observed_ns=oldest_ns)
         return chunk
 
     def _accept(self, answer: Answer, stamp_ns: int) -> None:
@@ -354,7 +364,8 @@ class Controller:
             is_resting = answer.request.from_rest and self._schedule.sample(stamp_ns) is None
             if is_resting and chunk.end_ns > stamp_ns:
                 # Nothing was carried out meanwhile: the plan begins now, whole.
-                chunk = replace(chunk, start_ns=chunk.start_ns + delay_ns, observed_ns=captured_ns)
+                observed_ns = captured_ns if chunk.observed_ns is None else chunk.observed_ns
+                chunk = replace(chunk, start_ns=chunk.start_ns + delay_ns, observed_ns=observed_ns)
         taken = self._schedule.push(chunk, now_ns=stamp_ns)
         self._refusal = "" if taken else f"the chunk came {delay_ns * 1e-9:.2f} s late, and was over by then"
 

@@ -56,7 +56,7 @@ class ImageStream:
         Raises:
             ConfigError: it is packed in a way that nobody here can read, or shorter than it says.
         """
-        return _image(self.messages[index], self.where)
+        return decode_image(self.messages[index], self.where)
 
 
 def read_terms(episode: Episode, card: RobotCard, names: Sequence[str]) -> dict[str, Stream]:
@@ -276,7 +276,19 @@ _PARTS: dict[str, dict[str, _Part]] = {
 }
 
 
-def _image(message: Any, where: str) -> NDArray[np.uint8]:  # noqa: ANN401
+def decode_image(message: Any, where: str) -> NDArray[np.uint8]:  # noqa: ANN401
+    """Decode an image message.
+
+    Args:
+        message: what has the fields of sensor_msgs/Image or sensor_msgs/CompressedImage.
+        where: the camera, for the error.
+
+    Returns:
+        Shape (H, W, 3), RGB.
+
+    Raises:
+        ConfigError: it is packed in a way that nobody here can read, or shorter than it says.
+    """
     data = np.frombuffer(bytes(message.data), np.uint8)
     if not hasattr(message, "encoding"):
         return _unpacked(data, message.format, where)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
+from hardware.images import fit_image, fits
 from hardware.robot import Observation
 from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
 from policies.demonstrations.layout import Float32Array, Layout
@@ -165,7 +166,7 @@ class DiffusionPolicy:
             more than one proposal is wanted, the others are in `proposals`.
 
         Raises:
-            PolicyError: a term or an image is missing or of another size, or a number is not finite.
+            PolicyError: a term or an image is missing or too small, or a number is not finite.
         """
         model, action = self._model, self.card.action
         seen = self._seen(observation, context)
@@ -214,11 +215,12 @@ class DiffusionPolicy:
             image = observation.images.get(name)
             if image is None:
                 raise PolicyError(f"the observation has no image of the camera {name!r}")
-            if image.shape != (camera.height, camera.width, 3):
+            if not fits(image.shape, height=camera.height, width=camera.width):
                 raise PolicyError(
                     f"the image of the camera {name!r} has shape {image.shape};"
-                    f" the policy wants {(camera.height, camera.width, 3)}"
+                    f" the policy wants at least {(camera.height, camera.width, 3)}"
                 )
+            image = fit_image(image, height=camera.height, width=camera.width, where=f"camera {name!r}")
             images.append(image.transpose(2, 0, 1).astype(np.float32))
         return np.stack(images)
 

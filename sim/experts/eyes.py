@@ -76,7 +76,7 @@ class Eyes:
 
     def _on_step(self, at_ns: int) -> int:
         step_ns = self._world.step_ns
-        return -(-at_ns // step_ns) * step_ns
+        return int(-(-at_ns // step_ns) * step_ns)
 
     def _look(self, name: str) -> None:
         camera = self._cameras[name]

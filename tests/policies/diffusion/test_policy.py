@@ -202,7 +202,7 @@ def test_what_cannot_be_answered_is_refused(policies, observe):
         policy.act(observe(), context=context(committed=np.full((2, 6), np.nan)))
 
 
-def test_images_of_another_size_are_refused():
+def test_larger_images_are_made_smaller_and_others_are_refused():
     network = small_network(cameras={"front": CameraSettings(40, 48)})
     card = PolicyCard(
         schema=POLICY_CARD_SCHEMA,
@@ -225,9 +225,14 @@ def test_images_of_another_size_are_refused():
     assert chunk.values.shape == (7, 3)
     white = policy.act(Observation(terms, 0, 0, {"front": image + 255}), context=context())
     assert np.abs(white.values - chunk.values).max() > 0
+    # A camera of twice the size, and of another shape: its middle counts, each pixel as the mean of four.
+    large = np.full((80, 120, 3), 7, np.uint8)
+    large[:, 12:108] = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    same = policy.act(Observation(terms, 0, 0, {"front": large}), context=context())
+    np.testing.assert_array_equal(same.values, chunk.values)
     with pytest.raises(PolicyError, match="no image of the camera 'front'"):
         policy.act(Observation(terms, 0, 0), context=context())
-    with pytest.raises(PolicyError, match=r"'front' has shape \(48, 40, 3\); the policy wants \(40, 48, 3\)"):
+    with pytest.raises(PolicyError, match=r"shape \(48, 40, 3\); the policy wants at least \(40, 48, 3\)"):
         policy.act(Observation(terms, 0, 0, {"front": image.transpose(1, 0, 2)}), context=context())
     with pytest.raises(ConfigError, match="history is 1. Expected 2, as its parameters say"):
         DiffusionPolicy(dataclasses.replace(card, history=1), backend)
