@@ -19,8 +19,8 @@ class ImitationConfig:
     # Recordings in which a person took over from a policy (DAgger): a folder each, a LeRobot dataset, or an
     # .npz file. Only what the person did while in command is learned, beside the demonstrations.
     interventions: tuple[str, ...] = ()
-    # Behavior Retrieval: a large set of any behaviour, given as `data` is. Those of its steps are learned from
-    # too that are most like the demonstrations. Empty: none.
+    # Behavior Retrieval: a large set of any behaviour, given as `data` is. Those of its steps that are most
+    # like the demonstrations are learned from too. Empty: none.
     retrieve_from: str = ""
     # The share of its steps that is.
     retrieve_share: float = 0.3

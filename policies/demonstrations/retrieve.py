@@ -1,4 +1,4 @@
-"""Behavior Retrieval: the parts of a large set that are like a small one (Du et al., RSS 2023, section IV).
+"""Behavior Retrieval: the parts of a large set that are like a small one (Du et al., RSS 2023).
 
 A variational auto-encoder learns to describe what was observed together with what was done about it. A part
 of the large set is as useful as its description is near to that of any part of the small set; those that are

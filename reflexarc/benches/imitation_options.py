@@ -54,8 +54,8 @@ class ImitationOptionsBench:
     # The share of the large set that is retrieved; a third of it shows that place.
     retrieve_share: float = 0.3
     # Gradient steps of behaviour cloning, and of the diffusion policy; 0: leave the diffusion policy out.
-    bc_steps: int = 6_000
-    diffusion_steps: int = 3_000
+    bc_steps: int = 3_000
+    diffusion_steps: int = 1_500
     # Attempts of every policy, one a seed, the same for all.
     episodes: int = 100
     # Also write the report, JSON, to this file.
