@@ -145,8 +145,9 @@ class GateNode(ReflexarcNode):
 
     def _gated_qos(self) -> QoSProfile:
         """A gated command is worthless once the robot has given up waiting for it."""
-        limit_s = None if self.is_lockstep else self._spec.robot_timeout_s
-        return qos.command(limit_s, limit_s)
+        if self.is_lockstep:
+            return qos.LOCKSTEP
+        return qos.command(self._spec.robot_timeout_s, self._spec.robot_timeout_s)
 
     # --- wire --------------------------------------------------------------------------------
 

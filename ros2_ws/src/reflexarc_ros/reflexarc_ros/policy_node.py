@@ -114,10 +114,7 @@ class PolicyNode(ReflexarcNode):
         self._publisher = self.create_publisher(
             self._codec.message_type,
             f"command/{self.setting('source')}",
-            qos.command(
-                None if self.is_lockstep else 3.0 * period_s,
-                None if self.is_lockstep else binding.interface.max_age_s,
-            ),
+            qos.LOCKSTEP if self.is_lockstep else qos.command(3.0 * period_s, binding.interface.max_age_s),
         )
         self._topic_by_name = {t.topic: t for t in self._assembler.topics}
         self._entities = [
@@ -398,7 +395,8 @@ class _LayerPublisher:
         message = JointState(name=list(names), position=[0.0] * len(names))
         message.header.stamp = to_time(0)
         self._layout = Layout(message, len(names), lambda m, n: setattr(m, "position", n))
-        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", qos.SENSOR)
+        profile = qos.LOCKSTEP if node.is_lockstep else qos.SENSOR
+        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", profile)
 
     def publish(self, stamp_ns: int, action: Any) -> None:  # noqa: ANN401
         self.publisher.publish(self._layout.encode(stamp_ns, action))
