@@ -138,8 +138,9 @@ def page():
     made.close()
 
 
-def fetch(page, path, *, token="", method="GET", host=None, body=None):
+def fetch(page, path, *, token="", method="GET", host=None, body=None, length=None):
     headers = {"X-Token": token, **({"Host": host} if host else {})}
+    headers |= {"Content-Length": length} if length else {}
     request = urllib.request.Request(
         f"http://127.0.0.1:{page.port}{path}", headers=headers, method=method, data=body
     )
@@ -161,6 +162,8 @@ def test_the_page_answers_whoever_knows_the_token(page):
     assert fetch(page, "/else", token=token)[0] == 404
     assert fetch(page, "/else", token=token, method="POST")[0] == 400
     assert fetch(page, "/note", token=token, method="POST", body=b"x" * 5000)[0] == 400
+    for length in ("many", "-1", "5000"):
+        assert fetch(page, "/note", token=token, method="POST", length=length)[0] == 400
 
 
 @pytest.mark.parametrize("path", ["/", "/status", "/?token=wrong"])
@@ -386,6 +389,10 @@ def test_every_activation_is_an_episode_and_control_c_keeps_the_last_one(start, 
         ({"folder": "/proc/none"}, "the folder cannot be made"),
         ({"folder": "/tmp", "card": "no_such_robot"}, "there is no robot card 'no_such_robot'"),
         ({"folder": "/tmp", "calibration": ["/none.yaml"]}, "/none.yaml cannot be read"),
+        (
+            {"folder": "/tmp", "calibration": [__file__, __file__]},
+            "two calibration files are called test_rec",
+        ),
     ],
 )
 def test_wrong_parameters_keep_the_node_unconfigured_and_say_why(start, client, parameters, text):

@@ -92,7 +92,11 @@ class RecorderNode(ReflexarcNode):
             maximum=1e6,
         ),
         Setting(
-            "page_port", -1, "Port of the status page on this machine; 0: any that is free, -1: no page."
+            "page_port",
+            -1,
+            "Port of the status page on this machine; 0: any that is free, -1: no page.",
+            minimum=-1,
+            maximum=65535,
         ),
     )
 
@@ -240,7 +244,15 @@ class RecorderNode(ReflexarcNode):
         if self.setting("policy"):
             found["policy_card.yaml"] = schema.dump(base_card(Path(self.setting("policy")))).encode()
         for name in filter(None, self.setting("calibration")):
-            found[f"calibration/{Path(name).name}"] = _read(Path(name))
+            inside = f"calibration/{Path(name).name}"
+            if inside in found:
+                raise ConfigError(
+                    f"two calibration files are called {Path(name).name}",
+                    where=f"{self.get_fully_qualified_name()}: parameter 'calibration'",
+                    expected="a name of its own for every file: that is how it lies in the episode",
+                    mend="rename one of the two",
+                )
+            found[inside] = _read(Path(name))
         return found
 
     def _absolute(self, name: str) -> str:
