@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
@@ -28,6 +29,7 @@ from reflexarc_ros.loops import DeadlineLoop
 from reflexarc_ros.messages import to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
+from reflexarc_ros.sight import Sight
 from reflexarc_ros.wire import Layout
 
 if TYPE_CHECKING:
@@ -123,6 +125,14 @@ class PolicyNode(ReflexarcNode):
             )
             for t in self._assembler.topics
         ]
+        self._sight = Sight(card, controller.cameras, exact=self.is_lockstep) if controller.cameras else None
+        if self._sight is not None:
+            self._entities += [
+                self.create_subscription(
+                    Image, topic, self.guarded(topic, self._viewer(self._sight, name)), sensor, raw=True
+                )
+                for name, topic in self._sight.topics.items()
+            ]
         self._needs_reference = bool(binding.reference_terms)
         self._reference = Schedule(interpolation=Interpolation.LINEAR)
         self._reference_codec = ReferenceCodec()
@@ -154,6 +164,8 @@ class PolicyNode(ReflexarcNode):
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
         self._assembler.clear()
+        if self._sight is not None:
+            self._sight.clear()
         self._waiting: Observation | None = None
         self._answered: tuple[int, bytes] | None = None
         self._is_displaced = False
@@ -251,6 +263,14 @@ class PolicyNode(ReflexarcNode):
 
         return read
 
+    def _viewer(self, sight: Sight, name: str) -> Any:  # noqa: ANN401
+        def view(raw: bytes) -> None:
+            if self.is_active:
+                sight.push(name, raw)
+                self._go_on()
+
+        return view
+
     def _on_source(self, message: Header) -> None:
         """Begin anew from where the robot is now, when another source has given authority back.
 
@@ -276,6 +296,10 @@ class PolicyNode(ReflexarcNode):
         if chunk is None:
             return
         self._reference.push(chunk, now_ns=chunk.start_ns)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer the observation that waits, where what it waits for has come."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._on_observation(waiting)
@@ -301,11 +325,17 @@ class PolicyNode(ReflexarcNode):
             if reference is None:
                 self._refuse(observation, "no reference for this moment")
                 return
-            observation = Observation(
-                {**observation.values, **reference_terms(reference)},
-                observation.stamp_ns,
-                observation.received_steady_ns,
-            )
+            observation = replace(observation, values={**observation.values, **reference_terms(reference)})
+        if self._sight is not None:
+            try:
+                seen = self._sight.see(observation)
+            except PolicyError as error:
+                self._refuse(observation, str(error))
+                return
+            if seen is None:
+                self._waiting = observation
+                return
+            observation = seen
         self._act(observation)
 
     def _act(self, observation: Observation) -> None:
