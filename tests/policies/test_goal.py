@@ -23,6 +23,8 @@ from policies.diffusion.train import train as train_diffusion
 from policies.goal import GoalTerm, goal_values
 from policies.policy import PolicyError
 from policies.registry import load_policy
+from policies.runtime.journal_file import JournalFile, JournalReader
+from policies.runtime.replay import load_for, replay
 
 ROBOT = load_robot_card("so101_twin")
 GOAL = ("cube_position",)
@@ -91,6 +93,29 @@ def test_an_observation_with_a_goal_of_its_own_is_answered_for_that(folder):
     np.testing.assert_array_equal(
         asked.act(seen(**own), now_ns=80_000_000).values, free.act(seen(**own), now_ns=80_000_000).values
     )
+
+
+def test_a_run_is_replayed_with_the_goal_that_it_had(folder, tmp_path):
+    path = asking(folder, {"cube_position": GoalTerm(HERE, "m")})
+    controller = load_controller(path, ROBOT, steady_clock=lambda: 0)
+    journal = JournalFile(
+        tmp_path / "policy_000000.mcap",
+        robot=ROBOT,
+        controller=controller,
+        policy=str(path),
+        rate_hz=None,
+        steady_clock=lambda: 0,
+    )
+    controller.journal = journal
+    controller.reset(0)
+    for index in range(1, 9):
+        controller.act(seen(index * 20_000_000), now_ns=index * 20_000_000)
+    journal.close()
+    # Whoever asks for something else afterwards changes nothing about what was.
+    asking(folder, {"cube_position": GoalTerm(THERE, "m")})
+    reader = JournalReader(tmp_path / "policy_000000.mcap")
+    report = replay(reader, load_for(reader, None, steady_clock=lambda: 0))
+    assert (report.steps, report.first_difference) == (8, "")
 
 
 def test_a_missing_goal_is_refused_and_never_guessed(folder):
