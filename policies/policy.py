@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
-from hardware.errors import Refusal
+from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation
 from policies.card import PolicyCard
 
@@ -64,6 +64,34 @@ class Policy(Protocol):
         Raises:
             PolicyError: the observation cannot be answered (not finite, a term is missing).
         """
+
+
+class Stateless:
+    """What policies without recurrent state share: `state` is empty, and nothing else can be loaded."""
+
+    card: PolicyCard
+
+    @property
+    def state(self) -> Mapping[str, NDArray[np.float32]]:
+        """The recurrent state: there is none."""
+        return {}
+
+    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the recurrent state.
+
+        Args:
+            state: as `state` gives it: empty.
+
+        Raises:
+            ConfigError: the state is not empty.
+        """
+        if state:
+            raise ConfigError(
+                f"a state of {', '.join(state)}",
+                where=f"recurrent state of policy {self.card.name!r}",
+                expected="an empty one: the policy has no memory",
+                mend="pass what the policy's `state` gave",
+            )
 
 
 class PolicyError(Refusal):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
@@ -19,7 +17,7 @@ from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.diffusion.backends import Backend, OnnxBackend, Question, TorchBackend
 from policies.diffusion.settings import CameraSettings, ModelSettings, model_settings
-from policies.policy import ActContext, PolicyError
+from policies.policy import ActContext, PolicyError, Stateless
 from policies.runtime.engines import Device
 
 # The weight of a step that is known but not shown as it is.
@@ -60,7 +58,7 @@ class DiffusionOptions:
             )
 
 
-class DiffusionPolicy:
+class DiffusionPolicy(Stateless):
     """Implements `policies.policy.Policy`. It has no memory: earlier observations come with the context.
 
     Args:
@@ -121,28 +119,6 @@ class DiffusionPolicy:
     def backend(self) -> str:
         """The name of the back end in use."""
         return self._backend.name
-
-    @property
-    def state(self) -> Mapping[str, NDArray[np.float32]]:
-        """The recurrent state: there is none."""
-        return {}
-
-    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the recurrent state.
-
-        Args:
-            state: as `state` gives it: empty.
-
-        Raises:
-            ConfigError: the state is not empty.
-        """
-        if state:
-            raise ConfigError(
-                f"a state of {', '.join(state)}",
-                where=f"recurrent state of policy {self.card.name!r}",
-                expected="an empty one: the policy has no memory",
-                mend="pass what the policy's `state` gave",
-            )
 
     def reset(self, seed: int | None = None) -> None:
         """Begin anew, which changes nothing: memory and randomness come with the context.
