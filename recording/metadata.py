@@ -25,7 +25,6 @@ class EventKind(enum.Enum):
     NOTE = "note"
     INSTRUCTION = "instruction"
     CLOCK_JUMP = "clock_jump"
-    DROPPED = "dropped"
     REPAIRED = "repaired"
 
 

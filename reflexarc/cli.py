@@ -153,7 +153,7 @@ VERBS: dict[str, Command | Group] = {
         ),
     ),
     "data": Group(
-        summary="List, show, verify, repair, merge and delete recorded episodes.",
+        summary="List, show, verify, repair, merge, delete, export and import recorded episodes.",
         commands="reflexarc.data:COMMANDS",
     ),
     "export": Group(
