@@ -112,6 +112,19 @@ COMMANDS: Mapping[str, Command] = {
             "card is refused with every difference; then nothing is written."
         ),
     ),
+    "layout": Command(
+        summary="Write a Foxglove layout that shows a recording, or any recording of a robot.",
+        config="reflexarc.datasets:LayoutConfig",
+        run="reflexarc.datasets:write_layout",
+        examples=(
+            Example("reflexarc data layout recordings/episode_000012.mcap twelve.json", "what is in it"),
+            Example("reflexarc data layout quadrotor_twin quadrotor.json", "what a robot's card promises"),
+        ),
+        details=(
+            "The robot and its surroundings in 3D, its cameras, what was sent and asked for beside what was\n"
+            "measured (a plot each side of a robot with two arms), and health."
+        ),
+    ),
     "crash-test": Command(
         summary="Kill the recorder at random moments, and count what is left.",
         config="reflexarc.crash_test:CrashTest",

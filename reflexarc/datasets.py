@@ -1,4 +1,4 @@
-"""`reflexarc data export|import`: recordings to datasets, datasets to recordings, recordings to Rerun."""
+"""`reflexarc data export|import|layout`: recordings to and from datasets, to Rerun and for Foxglove."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ class ImportConfig:
     state: tuple[str, ...] = ()
     # Those in observation.environment_state.
     environment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """What the layout is to show."""
+
+    # An episode, a folder of them (the first one counts), or a robot's card: a name or a path.
+    source: Annotated[str, tyro.conf.Positional]
+    # The file of the layout, JSON.
+    out: Annotated[Path, tyro.conf.Positional]
 
 
 def export(config: ExportConfig, output: Output) -> int:
@@ -178,6 +188,48 @@ def import_episodes(config: ImportConfig, output: Output) -> int:
         output.console.print(
             f"{config.out}: {len(made)} episodes, {moments} moments; all read again and verified,"
             f" {marked} to look at",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+def write_layout(config: LayoutConfig, output: Output) -> int:
+    """Write a layout for Foxglove.
+
+    Args:
+        config: what for and where to.
+        output: where the result goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: there is no such recording or card, or the recording holds no card.
+    """
+    import json
+
+    from hardware.cards.library import load_robot_card
+    from recording.episode import Episode
+    from recording.folder import finished
+    from recording.foxglove import layout_topics, make_layout
+    from recording.lerobot_export import card_of
+
+    path = Path(config.source)
+    if path.exists() and path.suffix != ".yaml":
+        episode = Episode.open(finished(path)[0])
+        card, root = card_of(episode), episode.metadata.info.namespace
+        topics = [name for name, topic in episode.topics.items() if topic.count]
+        layout = make_layout(card, root=root, topics=topics)
+    else:
+        card = load_robot_card(config.source)
+        layout = make_layout(card)
+    config.out.write_text(json.dumps(layout, indent=2) + "\n", encoding="utf-8")
+    shown = layout_topics(config.out)
+    output.result({"file": config.out, "robot": card.name, "topics": shown})
+    if not output.json:
+        output.console.print(
+            f"{config.out}: {len(shown)} topics of {card.name}; in Foxglove: Layouts, Import from file",
             markup=False,
             soft_wrap=True,
         )

@@ -140,6 +140,13 @@ def test_delete_and_merge(tmp_path, capsys):
     assert run(capsys, "merge", tmp_path / "d", "--into", tmp_path / "c")[0] == 2
 
 
+def test_a_layout_is_written_for_a_card(tmp_path, capsys):
+    code, found = run(capsys, "layout", "quadrotor_twin", tmp_path / "layout.json")
+    assert (code, found["robot"]) == (0, "quadrotor")
+    assert "/quadrotor/odom" in found["topics"]
+    assert json.loads((tmp_path / "layout.json").read_text())["layout"]
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -152,6 +159,7 @@ def test_delete_and_merge(tmp_path, capsys):
         (["merge", "--into", "x"], "no path was given"),
         (["merge", "none", "--into", "x"], "there is no finished episode"),
         (["import", "none", "x"], "no LeRobot dataset"),
+        (["layout", "quadrotor", "x.json"], "there is no robot card 'quadrotor'"),
         (["import", "none", "x", "--robot", "so102_twin"], "did you mean 'so101_twin'?"),
     ],
 )
