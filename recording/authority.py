@@ -15,8 +15,8 @@ from recording.episode import Episode
 StampArray = NDArray[np.int64]
 # On change: the source whose commands the gate lets through, and the stamp of the first of them.
 SOURCE_TOPIC = "gate/source"
-# The source of a person's commands.
-OPERATOR = "operator"
+# The source of a person's commands; and where a dataset only knows that it was not a person.
+OPERATOR, OTHER = "operator", "other"
 
 
 @dataclass(frozen=True, eq=False)

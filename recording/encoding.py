@@ -165,19 +165,19 @@ def image_encoder(
     return spec, message
 
 
-def header_encoder(topic: str, *, root: str) -> tuple[TopicSpec, Callable[[int], bytes]]:
-    """Say how mere stamps become messages.
+def header_encoder(topic: str, *, root: str) -> tuple[TopicSpec, Callable[[int, str], bytes]]:
+    """Say how stamps with a word become messages.
 
     Args:
         topic: relative.
         root: the robot's namespace.
 
     Returns:
-        The topic, and what makes a message of a stamp in nanoseconds.
+        The topic, and what makes a message of a stamp in nanoseconds and of what is said, which may be empty.
     """
     spec = topic_spec(f"{root}/{topic}", "std_msgs/msg/Header")
     encode = _encoder(spec)
-    return spec, lambda stamp_ns: encode(_header(stamp_ns, ""))
+    return spec, lambda stamp_ns, word: encode(_header(stamp_ns, word))
 
 
 def topic_spec(name: str, kind: str) -> TopicSpec:

@@ -15,6 +15,7 @@ import numpy as np
 from hardware import schema
 from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import RobotCard
+from recording.authority import OPERATOR, OTHER, SOURCE_TOPIC
 from recording.card_diff import check_card
 from recording.decoding import IMAGE_TOPIC, MOMENT_TOPIC, SENT_TOPIC
 from recording.encoding import command_encoder, header_encoder, image_encoder, sendable, term_encoder
@@ -175,6 +176,7 @@ class _Plan:
             interface, layout.action, SENT_TOPIC, root=self._root, valid_ns=round(1e9 / fps)
         )
         self._moment = header_encoder(MOMENT_TOPIC, root=self._root)
+        self._source = header_encoder(SOURCE_TOPIC, root=self._root)
         self._cameras = {
             camera: image_encoder(robot, camera, IMAGE_TOPIC.format(camera=camera), root=self._root)
             for camera in layout.cameras
@@ -235,6 +237,13 @@ class _Plan:
         for row in _news(frames, stamps, spec.name):
             make = partial(send, int(stamps[row]), frames.actions[row])
             found.append(_message(frames, spec, stamps, row, make))
+        if frames.interventions is not None:
+            spec, tell = self._source
+            for row in _news(frames, stamps, spec.name):
+                if row and frames.interventions[row] == frames.interventions[row - 1]:
+                    continue
+                source = OPERATOR if frames.interventions[row] else OTHER
+                found.append(_message(frames, spec, stamps, row, partial(tell, int(stamps[row]), source)))
         for camera, (spec, show) in self._cameras.items():
             stamps = frames.image_stamps_ns[camera]
             for row in _news(frames, stamps, spec.name):
@@ -242,7 +251,7 @@ class _Plan:
                 found.append(_message(frames, spec, stamps, row, make))
         spec, mark = self._moment
         for row, stamp in enumerate(frames.stamps_ns):
-            found.append(_message(frames, spec, frames.stamps_ns, row, partial(mark, int(stamp))))
+            found.append(_message(frames, spec, frames.stamps_ns, row, partial(mark, int(stamp), "")))
         return sorted(found, key=lambda message: (message.receive_ns, message.stamp_ns))
 
     def _check(self, path: Path, frames: Frames) -> None:
@@ -257,6 +266,9 @@ class _Plan:
             pairs = [(back.stamps_ns, frames.stamps_ns), (back.actions[:, order], frames.actions)]
             pairs += [(back.terms[name], values) for name, values in frames.terms.items()]
             same = all(np.array_equal(one, other) for one, other in pairs)
+            if frames.interventions is not None:
+                told = back.interventions
+                same = same and told is not None and np.array_equal(told, frames.interventions)
         if not same:
             reasons = "; ".join(verification.findings) or "values with one stamp that differ"
             raise _refused(frames, f"what was written is not what the dataset holds ({reasons})", "the same")

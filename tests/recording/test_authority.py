@@ -12,6 +12,7 @@ from recording import Episode
 from recording.authority import Authority, read_authority
 from recording.lerobot_export import export_recordings
 from recording.lerobot_import import read_frames
+from recording.lerobot_recordings import import_set
 from recording.lerobot_set import open_set
 from recording.sampling import SamplingConfig, sample_episode
 
@@ -72,6 +73,18 @@ def test_the_dataset_holds_the_flag_and_gives_it_back(tmp_path):
     from_files = load_recorded(tmp_path / "rec", arm_card(), **settings)
     for one, other in zip(from_set.episodes, from_files.episodes, strict=True):
         np.testing.assert_array_equal(one.expert, other.expert)
+
+
+def test_a_dataset_that_is_imported_keeps_the_flag(tmp_path):
+    (tmp_path / "rec").mkdir()
+    record(tmp_path / "rec" / "episode_000000.mcap", sources=SOURCES)
+    export_recordings(tmp_path / "rec", tmp_path / "set", CONFIG)
+    (imported,) = import_set(tmp_path / "set", tmp_path / "again", steady_clock=lambda: 0)
+    authority = read_authority(Episode.open(imported.path))
+    assert authority.sources == ("other", "operator", "other", "operator")
+    assert authority.interventions == 2
+    (frames,) = sample_episode(Episode.open(imported.path), arm_card(), CONFIG)
+    np.testing.assert_array_equal(frames.interventions, persons(frames))
 
 
 @pytest.mark.parametrize(

@@ -70,4 +70,5 @@ def test_images_and_stamps_are_those_of_ros():
     wanted = image_message(image, STAMP_NS, card.cameras[camera].frame)
     assert deserialize_message(encode(STAMP_NS, image), Image) == wanted
     _, mark = header_encoder("dataset/moment", root="/robot")
-    assert deserialize_message(mark(STAMP_NS), Header).stamp == wanted.header.stamp
+    marked = deserialize_message(mark(STAMP_NS, "operator"), Header)
+    assert (marked.stamp, marked.frame_id) == (wanted.header.stamp, "operator")
