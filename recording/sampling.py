@@ -10,9 +10,8 @@ dataset those are its moments, so that it comes back as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from hardware.robot import RobotCard
 from recording.authority import read_authority
 from recording.decoding import ImageStream, Stream, read_commands, read_images, read_moments, read_terms
 from recording.episode import Episode
-from recording.frames import Frames, Image, StampArray
+from recording.frames import Frames, LazyImages, StampArray
 from recording.metadata import Outcome
 
 
@@ -115,7 +114,7 @@ def sample_episode(episode: Episode, card: RobotCard, config: SamplingConfig) ->
             actions=commands.values[chosen["sent command"]],
             action_stamps_ns=sent_ns,
             action_names=action_names,
-            images={name: _Images(camera, chosen[name]) for name, camera in cameras.items()},
+            images={name: LazyImages(camera.image, chosen[name]) for name, camera in cameras.items()},
             image_stamps_ns={name: camera.stamps_ns[chosen[name]] for name, camera in cameras.items()},
             task=metadata.instruction or metadata.info.task,
             success=success,
@@ -146,25 +145,6 @@ def _sample(
         limit_ns = config.stale_periods * max(periods_ns[name], 1.0)
         known &= (rows[name] >= 0) & (moments - stream.stamps_ns[rows[name]] <= limit_ns)
     return moments, rows, known
-
-
-class _Images(Sequence[Image]):
-    """Images that are decoded when they are looked at: an episode of them does not fit into memory."""
-
-    def __init__(self, stream: ImageStream, rows: NDArray[np.int64]) -> None:
-        self._stream, self._rows = stream, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Image]: ...
-    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
-        if isinstance(index, slice):
-            return _Images(self._stream, self._rows[index])
-        return self._stream.image(int(self._rows[index]))
 
 
 def _check_rate(name: str, stamps_ns: StampArray, fps: int, where: str) -> None:
