@@ -7,6 +7,7 @@ import time
 import pytest
 
 from recording import Episode, EpisodeInfo, EpisodeWriter, Event, EventKind, TopicSpec
+from recording.encoding import header_encoder
 from recording.folder import episode_path
 from reflexarc.cli import main
 
@@ -80,6 +81,27 @@ def test_show_says_everything(tmp_path, capsys):
     assert "/arm/number" in text
     assert main(["data", "show", str(record(tmp_path, 1, finish=False))]) == 0
     assert "never: half-written" in capsys.readouterr().out
+
+
+def test_show_says_who_commanded(tmp_path, capsys):
+    path = episode_path(tmp_path, 0)
+    info = EpisodeInfo("id", 0, robot="so101", namespace="/arm", start_ns=10**9)
+    writer = EpisodeWriter(path, info, steady_clock=time.monotonic_ns)
+    spec, tell = header_encoder("gate/source", root="/arm")
+    writer.add_topic(spec)
+    for second, source in ((1, "policy"), (3, "operator"), (4, "policy"), (5, "gate")):
+        stamp_ns = second * 10**9
+        writer.write(spec.name, tell(stamp_ns, source), stamp_ns=stamp_ns, receive_ns=stamp_ns)
+    code, found = run(capsys, "show", writer.finish())
+    assert code == 0
+    assert found["authority"] == {
+        "interventions": 1,
+        "shares": {"policy": 0.75, "operator": 0.25, "gate": 0.0},
+    }
+    assert main(["data", "show", str(path)]) == 0
+    assert "policy 75%, operator 25%, gate 0%; taken over 1 times" in capsys.readouterr().out
+    # Nothing is guessed of a recording that does not say it.
+    assert run(capsys, "show", record(tmp_path, 1))[1]["authority"] is None
 
 
 def test_verify_and_repair(tmp_path, capsys):
