@@ -13,6 +13,7 @@ from reflexarc_ros.bringup import nodes
 from reflexarc_ros.chunks import GATE_TOPIC
 from reflexarc_ros.definitions import definition, has_header, message_class, topic_spec
 from reflexarc_ros.recorder_page import RecorderPage
+from reflexarc_ros.recorder_topics import TopicRecorder, read_stamp
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
@@ -86,6 +87,31 @@ def test_a_folder_adds_the_recorder_before_everything_that_moves(tmp_path):
     assert "recorder_node" not in {s.name for s in nodes("quadrotor", {})}
     with pytest.raises(ConfigError, match="record_seconds is '-1'"):
         nodes("arm", {"record": str(tmp_path), "record_seconds": "-1"})
+
+
+# --- topics ------------------------------------------------------------------------------------
+
+
+def test_latched_messages_that_arrive_while_they_are_repeated_wait_for_their_turn():
+    """The page begins an episode in a thread of its own."""
+    topics, offered = TopicRecorder.__new__(TopicRecorder), []
+
+    class Busy:
+        def offer(self, topic, raw, *, stamp_ns, receive_ns):
+            offered.append((topic, raw, stamp_ns, receive_ns))
+            topics._latched[f"/late/{len(offered)}"] = b"late"
+
+    topics._session, topics._now_ns = Busy(), lambda: 7
+    topics._latched = {"/robot_description": b"a", "/tf_static": b"b"}
+    topics.repeat_latched()
+    assert offered == [("/robot_description", b"a", 7, 7), ("/tf_static", b"b", 7, 7)]
+
+
+def test_a_message_too_short_for_a_stamp_has_none():
+    """Bytes are recorded as they came, and nobody's bytes end the recorder."""
+    stamp = b"\x00\x01\x00\x00" + (3).to_bytes(4, "little") + (5).to_bytes(4, "little")
+    assert read_stamp(stamp) == 3_000_000_005
+    assert [read_stamp(stamp[:length]) for length in (0, 4, 11)] == [0, 0, 0]
 
 
 # --- the page ----------------------------------------------------------------------------------

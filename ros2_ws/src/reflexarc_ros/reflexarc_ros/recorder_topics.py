@@ -116,7 +116,8 @@ class TopicRecorder:
     def repeat_latched(self) -> None:
         """Hand on what was said once and still holds, as if it were said now."""
         now_ns = self._now_ns()
-        for topic, raw in self._latched.items():
+        # A copy: the page asks from a thread of its own, while latched messages arrive.
+        for topic, raw in dict(self._latched).items():
             self._session.offer(topic, raw, stamp_ns=now_ns, receive_ns=now_ns)
 
     def close(self) -> None:
@@ -171,8 +172,10 @@ def read_stamp(raw: bytes) -> int:
         raw: a message that begins with a time or a header, CDR, little endian.
 
     Returns:
-        Nanoseconds; 0: it was not set.
+        Nanoseconds; 0: it was not set, or the message is too short for one.
     """
+    if len(raw) < _STAMP_OFFSET + _STAMP.size:
+        return 0
     sec, nanosec = _STAMP.unpack_from(raw, _STAMP_OFFSET)
     return int(sec) * _NS + int(nanosec)
 
