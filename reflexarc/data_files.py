@@ -79,6 +79,7 @@ def list_files(config: ListConfig, output: Output) -> int:
     output.result({"folder": config.folder, "episodes": rows})
     if output.json:
         return 0
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
@@ -92,7 +93,7 @@ def list_files(config: ListConfig, output: Output) -> int:
             str(row["messages"]),
             f"{row['size_bytes'] * 1e-6:.1f} MB",
             row["outcome"],
-            row["instruction"],
+            escape(row["instruction"]),
             _short(row["findings"]),
         )
     output.console.print(table)

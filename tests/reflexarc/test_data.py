@@ -14,7 +14,7 @@ from reflexarc.cli import main
 TOPIC = TopicSpec("/arm/number", "std_msgs/msg/UInt64", "uint64 data")
 
 
-def record(folder, number, *, count=50, finish=True, quality=None, robot="so101"):
+def record(folder, number, *, count=50, finish=True, quality=None, robot="so101", instruction="pick"):
     folder.mkdir(parents=True, exist_ok=True)
     info = EpisodeInfo(
         f"id-{folder.name}-{number}",
@@ -22,7 +22,7 @@ def record(folder, number, *, count=50, finish=True, quality=None, robot="so101"
         robot=robot,
         namespace="/arm",
         task="PickCube",
-        instruction="pick",
+        instruction=instruction,
     )
     writer = EpisodeWriter(episode_path(folder, number), info, steady_clock=time.monotonic_ns)
     writer.add_topic(TOPIC)
@@ -62,6 +62,14 @@ def test_list_marks_what_deserves_a_look(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "5 episodes" in text
     assert "3 to look at" in text
+
+
+def test_what_somebody_wrote_into_an_episode_is_shown_as_it_is(tmp_path, capsys):
+    record(tmp_path, 0, instruction="pick [the] cube [/red]")
+    for words in (["list", str(tmp_path)], ["show", str(episode_path(tmp_path, 0))]):
+        assert main(["data", *words]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(part in text for part in ("pick", "[the]", "cube", "[/red]"))
 
 
 def test_show_says_everything(tmp_path, capsys):
