@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "seams.json": "reflexarc bench seams --plot docs/results/seams.png",
     "planning.json": "reflexarc bench planning",
     "diffusion.json": "reflexarc bench diffusion --chunks 1 --gradient-steps 1 --repeats 7",
+    "dagger.json": "reflexarc bench dagger",
     "recorder_crash.json": "reflexarc data crash-test --kills 200",
     "betaflight.json": "reflexarc eval betaflight",
     "raptor_teachers.json": "reflexarc train raptor-teachers",

@@ -255,6 +255,11 @@ def policies() -> str:
     return table(heads, rows)
 
 
+def interventions() -> str:
+    """Policies that learned with and without interventions."""
+    return table(*results_table.interventions(RESULTS))
+
+
 def students() -> str:
     """What different trainings of RAPTOR's student gave."""
     heads, rows = results_table.students(RESULTS)
@@ -281,6 +286,7 @@ _MAKERS: Mapping[str, Callable[..., str]] = {
         figures,
         policies,
         students,
+        interventions,
         machines,
     )
 }

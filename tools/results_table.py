@@ -280,6 +280,33 @@ _STUDENT = (
 )
 
 
+def interventions(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Policies that were learned with and without interventions.
+
+    Args:
+        folder: holds `dagger.json`.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "dagger.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    rows = [
+        (row["name"], f"{row['expert_steps']:,.0f}", row["seeds"].replace(" ", ", "), _together(row))
+        for row in document["rows"]
+    ]
+    return ("learned from", "expert steps", "successes by seed", "together"), rows
+
+
+def _dagger(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield f"cubes picked up by behaviour cloning, {row['name']}", _together(row)
+
+
+def _together(row: Mapping[str, Any]) -> str:
+    return f"{row['successes']} of {row['rollouts']} ({_interval(row)})"
+
+
 def _spread(values: Sequence[float], key: str) -> str:
     scale, digits, unit = (1.0, 3, " m") if key.endswith("_m") else (100.0, 1, " %")
     low, middle, high = (f"{scale * f(values):.{digits}f}" for f in (min, statistics.median, max))
@@ -333,6 +360,7 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 _READERS = {
+    "dagger": _dagger,
     "demo": _demo,
     "eval_arm": _arm,
     "eval_expert_peg_insert": _expert,
