@@ -107,7 +107,9 @@ BENCHES: Mapping[str, Bench] = {
         description="Behaviour cloning with and without interventions, for the same expert steps, by seed.",
         examples=(
             Example("reflexarc bench dagger", "three seeds, eighteen trainings; five minutes and more"),
-            Example("reflexarc bench dagger --seeds 0 --steps 500 --rollouts 20", "quickly, too little to learn"),
+            Example(
+                "reflexarc bench dagger --seeds 0 --steps 500 --rollouts 20", "quickly, too little to learn"
+            ),
         ),
     ),
     "onboard": Bench(
