@@ -165,3 +165,52 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, recordings, monkeypatch):
     with pytest.raises(ConfigError, match="the disk is full"):
         bring(tmp_path / "set", tmp_path / "back")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def spoil_table(root, column, change):
+    """Change one column of a dataset's table, as a faulty program or disk would."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = root / "data" / "chunk-000" / "file-000.parquet"
+    table = parquet.read_table(path)
+    values = change(table[column].to_pylist())
+    place = table.column_names.index(column)
+    field = table.schema.field(column)
+    parquet.write_table(table.set_column(place, field, pyarrow.array(values, field.type)), path)
+
+
+def with_nan(rows):
+    rows[3] = [float("nan"), rows[3][1]]
+    return rows
+
+
+def with_a_jump_back(stamps):
+    return [stamp - (500 * MS if row > 10 else 0) for row, stamp in enumerate(stamps)]
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "text"),
+    [
+        ("action", with_nan, "'action' is not finite at 1 of .* the first is number 3"),
+        ("reflexarc.stamp_ns", with_a_jump_back, "the moments do not rise"),
+        ("reflexarc.stamp_ns.action", with_a_jump_back, "the stamps of /arm/gate/command go back"),
+    ],
+)
+def test_a_damaged_dataset_is_refused_and_nothing_is_left(tmp_path, recordings, column, change, text):
+    positions = SamplingConfig(fps=50, terms=("joint_position",))
+    export_recordings(recordings, tmp_path / "set", positions)
+    spoil_table(tmp_path / "set", column, change)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=text):
+        bring(tmp_path / "set", tmp_path / "back")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_half_written_dataset_is_refused(tmp_path, recordings):
+    export_recordings(recordings, tmp_path / "set", SamplingConfig(fps=50, terms=("joint_position",)))
+    path = tmp_path / "set" / "data" / "chunk-000" / "file-000.parquet"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ConfigError, match="LeRobot cannot read the dataset.*whose recording was cut off"):
+        bring(tmp_path / "set", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
