@@ -208,6 +208,11 @@ def _arm_diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{what}, small diffusion policy", figure
 
 
+def _arm_images(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for what, figure in _arm(d):
+        yield f"{what}, small diffusion policy that sees the cube through two cameras", figure
+
+
 def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ours = d["rows"][1:]
     for row in ours:
@@ -366,6 +371,7 @@ _READERS = {
     "eval_expert_peg_insert": _expert,
     "eval_expert_push_t": _expert,
     "eval_arm_diffusion": _arm_diffusion,
+    "eval_arm_images": _arm_images,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,
