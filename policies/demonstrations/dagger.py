@@ -69,8 +69,8 @@ def train_rounds[C: ImitationConfig](
         The policy folder.
 
     Raises:
-        ConfigError: the task has no expert, the policy sees images or has a goal, nobody had to take over in
-            a round, or `<out>.work` holds another training.
+        ConfigError: the task has no expert, the policy sees images, nobody had to take over in a round, or
+            `<out>.work` holds another training.
     """
     _check(config)
     work = Path(f"{config.out}.work")
@@ -112,12 +112,12 @@ def _check(config: ImitationConfig) -> None:
             expected="one of " + ", ".join(expert_tasks()),
             mend="let a person take over (docs/teleoperation.md), and give --interventions",
         )
-    seen = ", ".join((*getattr(config, "cameras", ()), *config.goal))
-    if seen:
+    cameras: tuple[str, ...] = getattr(config, "cameras", ())
+    if cameras:
         raise ConfigError(
-            f"the policy sees {seen}",
+            f"the policy sees {', '.join(cameras)}",
             where="dagger_rounds",
-            expected="a policy that sees the terms of the task alone: no camera, no goal",
+            expected="a policy that sees the terms of the task alone, no camera",
             mend="record interventions over ROS 2, and give --interventions",
         )
 
