@@ -20,6 +20,8 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Verbs whose results are folders.
 _FOLDERS = {"train": ("out",), "record": ("out",), "demo": ("out",)}
+# Verbs that write their result, JSON, to a file.
+_FILES = {"eval": ("out",), "bench": ("out",)}
 VERBS: dict[str, Command | Group] = {
     "demo": Command(
         summary="Fly the quadrotor and move the arm in the twin, over ROS 2, and write a report.",
@@ -220,7 +222,7 @@ def _run(path: list[str], command: Command, arguments: list[str]) -> int:
     from reflexarc.files import require_writable
 
     config, output = parse(path, command, arguments)
-    require_writable(config, folders=_FOLDERS.get(path[0], ()))
+    require_writable(config, folders=_FOLDERS.get(path[0], ()), files=_FILES.get(path[0], ()))
     if path == ["demo"] and output.json:
         return _demo_in_json(command, config, output)
     return command.invoke(config, output)

@@ -100,3 +100,12 @@ def test_a_file_where_a_folder_is_wanted_is_refused_before_anything_is_computed(
     assert f"{tmp_path / 'file'} is a file" in told
     assert "a folder, or a path where one can be made" in told
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("words", [["eval", "arm", "bc/pick_cube"], ["bench", "seams"]])
+def test_a_folder_where_a_file_is_wanted_is_refused_before_anything_is_computed(tmp_path, capsys, words):
+    assert cli.main([*words, "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path} is a folder" in told
+    assert str(tmp_path / "result.json") in told
+    assert list(tmp_path.iterdir()) == []
