@@ -132,8 +132,8 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         them (Black et al., 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking").
 
         Args:
-            chunk: shape (K B, T, D), normalised; that of each observation comes K times, B rows apart, and the
-                observation is encoded once for all of them.
+            chunk: shape (K B, T, D), normalised; that of each observation comes K times, B rows apart, but
+                the observation is encoded once for all of them.
             observation: shape (B, H, O).
             images: by camera, shape (B, H, 3, height, width), 0 to 255.
             noise: shape (K B, T, D).
