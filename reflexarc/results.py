@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "seams.json": "reflexarc bench seams --plot docs/results/seams.png",
     "planning.json": "reflexarc bench planning",
     "diffusion.json": "reflexarc bench diffusion --chunks 1 --gradient-steps 1 --repeats 7",
+    "imitation_options.json": "reflexarc bench imitation-options",
     "dagger.json": "reflexarc bench dagger",
     "recorder_crash.json": "reflexarc data crash-test --kills 200",
     "betaflight.json": "reflexarc eval betaflight",

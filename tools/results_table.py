@@ -364,8 +364,43 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
+def imitation(folder: Path, kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Policies that were learned with and without an option.
+
+    Args:
+        folder: holds `imitation_options.json`.
+        kind: the option: goals or retrieval.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "imitation_options.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in document["rows"]:
+        if (", few" in row["name"]) == (kind == "retrieval"):
+            found.setdefault(row["name"], []).append(row)
+    rows = [
+        (name, *(str(row["successes"]) for row in some[:-1]), _share(some[-1]))
+        for name, some in found.items()
+    ]
+    seeds = max((len(some) - 1 for some in found.values()), default=0)
+    return ("learned", *(f"seed {number}" for number in range(seeds)), "together"), rows
+
+
+def _imitation_options(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        if row["seed"] == "all":
+            yield f"cubes held where they were asked for, {row['name']}", _share(row)
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{row['successes']} of {row['trials']} ({_interval(row)})"
+
+
 _READERS = {
     "dagger": _dagger,
+    "imitation_options": _imitation_options,
     "demo": _demo,
     "eval_arm": _arm,
     "eval_expert_peg_insert": _expert,
