@@ -86,7 +86,7 @@ class TopicRecorder:
         self._unknown: set[str] = set()
         self._latched: dict[str, bytes] = {}
         self._heard = node.create_publisher(Header, HEARD_TOPIC, qos.EVENTS) if node.is_lockstep else None
-        self._heard_steps = 0
+        self._heard_steps = self._last_ns = 0
 
     def __len__(self) -> int:
         """How many topics are listened to."""
@@ -157,9 +157,10 @@ class TopicRecorder:
         return read
 
     def _say_heard(self, stamp_ns: int) -> None:
-        """Tell the twin which step was taken last, now and then."""
+        """Tell the twin which step was taken last, now and then, and where a run begins."""
         assert self._heard is not None
-        self._heard_steps += 1
+        self._heard_steps = self._heard_steps + 1 if stamp_ns > self._last_ns else 1
+        self._last_ns = stamp_ns
         if self._heard_steps % _HEARD_STEPS == 1:
             header = Header(frame_id=self._node.get_fully_qualified_name(), stamp=to_time(stamp_ns))
             self._heard.publish(header)

@@ -156,6 +156,7 @@ class RobotNode(ReflexarcNode):
                 expected="exactly one, the command gate",
                 mend="start the gate first, and stop whoever else publishes commands",
             )
+        self._heard.clear()
         self._drive.start()
 
     def deactivate(self) -> None:
@@ -208,6 +209,10 @@ class RobotNode(ReflexarcNode):
             self._heard.clear()
             return 0
         return stamp_ns - min(self._heard.values())
+
+    def has_deaf_recorder(self) -> bool:
+        """Whether a recorder is there that has not heard an observation of this activation yet."""
+        return self.count_publishers(HEARD_TOPIC) > len(self._heard)
 
     def offer_images(self) -> None:
         """Let the cameras take what is due."""

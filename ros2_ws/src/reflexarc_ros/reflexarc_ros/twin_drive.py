@@ -164,7 +164,7 @@ class TwinDrive(Drive):
         """Keep it for the loop, or step."""
         if not self._node.is_lockstep:
             self._commands.append((answer, received_ns))
-        elif answer.start_ns == self._awaited_ns:
+        elif answer.start_ns == self._awaited_ns and not self._is_early():
             self._step(answer)
 
     def refuse(self) -> None:
@@ -250,6 +250,12 @@ class TwinDrive(Drive):
         if self._held_steady_ns and not self._is_ahead():
             self._held_steady_ns = 0
             self._publish()
+
+    def _is_early(self) -> bool:
+        """Whether this is the first step and a recorder has not heard it; it is asked again until then."""
+        node = self._node
+        waited_s = (time.monotonic_ns() - self._asked_steady_ns) * 1e-9
+        return self._steps == 0 and node.has_deaf_recorder() and waited_s < 0.5 * node.setting("liveness_s")
 
     def _is_ahead(self) -> bool:
         """Whether a recorder that was not given up is so far behind that it may lose steps."""
