@@ -170,6 +170,14 @@ class Observation:
     received_steady_ns: int
     # Images by camera name, (H, W, 3) uint8; usually empty in fast loops.
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    # When each image was captured, ROS clock, in nanoseconds, by camera name: a camera is slower than joints.
+    # Those that are missing were captured with the values.
+    image_stamps_ns: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest of it was captured, images included, ROS clock, in nanoseconds."""
+        return min(self.stamp_ns, *self.image_stamps_ns.values()) if self.image_stamps_ns else self.stamp_ns
 
     @property
     def is_finite(self) -> bool:

@@ -26,6 +26,15 @@ REFERENCE_TERMS: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 
 
+# Before the name of a robot's term, on a policy card: not what it is now, but what it is to become.
+GOAL_PREFIX = "goal/"
+
+
+def measured(name: str) -> str:
+    """The robot's term that a policy's term is about: itself, or the one that a goal is a value of."""
+    return name.removeprefix(GOAL_PREFIX)
+
+
 @dataclass(frozen=True)
 class PolicyTerm:
     """One named array that a policy wants to see."""
@@ -94,7 +103,8 @@ class PolicyCard:
     method: str
     # The kind of robot it was made for: arm, humanoid, quadrotor.
     robot_kind: str
-    # The observation terms by name; `reference_*` terms come from the reference node.
+    # The observation terms by name; `reference_*` terms come from the reference node, and `goal/NAME` is what
+    # the robot's term NAME is asked to become.
     observation: Mapping[str, PolicyTerm]
     # What it produces.
     action: PolicyAction
@@ -153,6 +163,8 @@ class Binding:
     action_order: tuple[int, ...]
     # The terms that come from the reference node.
     reference_terms: tuple[str, ...]
+    # The terms that say what is asked for.
+    goal_terms: tuple[str, ...] = ()
 
 
 def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
@@ -182,15 +194,16 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
         )
     term_order: dict[str, tuple[int, ...]] = {}
     references = tuple(name for name in policy.observation if name in REFERENCE_TERMS)
+    goals = tuple(name for name in policy.observation if name.startswith(GOAL_PREFIX))
     for name, term in policy.observation.items():
         if name in REFERENCE_TERMS:
             names, unit, frame = REFERENCE_TERMS[name]
-        elif name in robot.observations:
-            spec = robot.observations[name]
+        elif measured(name) in robot.observations:
+            spec = robot.observations[measured(name)]
             names, unit, frame = spec.names, spec.unit, spec.frame
         else:
             wrong(
-                f"the robot does not measure {name!r}",
+                f"the robot does not measure {measured(name)!r}",
                 "one of " + ", ".join((*robot.observations, *REFERENCE_TERMS)),
                 "add the sensor to the robot card or train a policy without it",
             )
@@ -214,7 +227,7 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
                 "exactly " + ", ".join(names),
                 "list the elements in this order on the policy card",
             )
-        elif name not in REFERENCE_TERMS:
+        elif name not in (*REFERENCE_TERMS, *goals):
             term_order[name] = tuple(names.index(n) for n in term.names)
     action = policy.action
     found = next(((n, s) for n, s in robot.commands.items() if s.kind is action.kind), None)
@@ -249,6 +262,11 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
             )
         else:
             action_order = tuple(action.names.index(n) for n in spec_names)
+    # Where it is used: what reads cards of single methods builds on this module.
+    from policies.cameras import camera_faults
+
+    for fault in camera_faults(policy, robot):
+        wrong(*fault)
     age_s = robot.latency.loop_p99_s
     if age_s > policy.max_loop_age_s:
         wrong(
@@ -258,7 +276,7 @@ def bind(policy: PolicyCard, robot: RobotCard) -> Binding:
         )
     if findings or found is None:
         raise ConfigErrors(findings, where=where)
-    return Binding(policy, robot, *found, term_order, action_order, references)
+    return Binding(policy, robot, *found, term_order, action_order, references, goals)
 
 
 def load_policy_card(folder: Path | str) -> PolicyCard:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hardware.chunk import ActionChunk, Schedule
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
+from policies.cameras import CameraInput, cameras_of, check_images
 from policies.card import Binding, PolicyCard, bind
 from policies.controller_config import (
     CONTROLLER_FILE,
@@ -31,6 +32,7 @@ from policies.controller_config import (
     find_base,
     load_config,
 )
+from policies.goal import GoalTerm, goal_values
 from policies.history import History
 from policies.layers import LayerReport, Residual, Steering
 from policies.policy import ActContext, Policy, PolicyError
@@ -61,10 +63,13 @@ class Controller:
         steering: layers that pick among proposals, in order.
         residual: layers that correct the action, in order.
         schedule: how chunks become actions.
+        goal: what the base is asked for; where an observation has goal terms of its own, those count. None:
+            every observation must have them.
         inference: where and when the base and the steering think; within the control step by default.
         steady_clock: gives the steady clock in nanoseconds, for the timing report.
 
     Raises:
+        ConfigError: the goal is not what the base can be asked for.
         ConfigErrors: policy and robot do not fit.
     """
 
@@ -76,6 +81,7 @@ class Controller:
         steering: Sequence[Steering] = (),
         residual: Sequence[Residual] = (),
         schedule: ScheduleConfig | None = None,
+        goal: Mapping[str, GoalTerm] | None = None,
         inference: MakeInference = Immediate,
         steady_clock: Callable[[], int],
     ) -> None:
@@ -83,6 +89,9 @@ class Controller:
         schedule = schedule or ScheduleConfig()
         self.base = base
         self.binding: Binding = bind(base.card, robot)
+        # The cameras whose images it wants.
+        self.cameras: dict[str, CameraInput] = cameras_of(base.card)
+        self._goal = {} if goal is None else goal_values(base.card, goal, where="goal of the controller")
         self._steering = tuple(steering)
         self._residual = tuple(residual)
         self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
@@ -174,15 +183,16 @@ class Controller:
 
         Returns:
             The median time of an answer, in seconds; None: the base refuses what is made up (it may want
-            images), so nobody knows.
+            images of a size that its card does not say), so nobody knows.
         """
         values = {
             name: np.eye(1, len(term.names))[0] if term.unit == "quaternion" else np.zeros(len(term.names))
             for name, term in self.card.observation.items()
         }
+        images = {n: np.zeros((c.height, c.width, 3), np.uint8) for n, c in self.cameras.items() if c.height}
         times_ns = []
         for index in range(repeats + 1):
-            observation = Observation(values, index * self._period_ns, index * self._period_ns)
+            observation = Observation(values, index * self._period_ns, index * self._period_ns, images)
             began_ns = self._clock()
             try:
                 self.base.act(observation, context=ActContext(now_ns=observation.stamp_ns))
@@ -211,7 +221,7 @@ class Controller:
         """Do one control step.
 
         Args:
-            observation: the robot's terms and the reference terms.
+            observation: the robot's terms, the reference terms, and goal terms where the controller has none.
             now_ns: the ROS clock, in nanoseconds.
 
         Returns:
@@ -219,8 +229,11 @@ class Controller:
             may be used for the card's `max_open_loop_s`.
 
         Raises:
-            PolicyError: an observation or an action is not finite, or no chunk is valid any more.
+            PolicyError: an observation or an action is not finite, an image is missing or older than the
+                card's `max_loop_age_s`, or no chunk is valid any more.
         """
+        if self._goal:
+            observation = replace(observation, values={**self._goal, **observation.values})
         if self.journal is None:
             return self._act(observation, now_ns, None)
         step = JournalStep(observation, now_ns)
@@ -241,9 +254,10 @@ class Controller:
             values = {
                 n: v[self._gather[n]] if n in self._gather else v for n, v in observation.values.items()
             }
-            observation = Observation(
-                values, observation.stamp_ns, observation.received_steady_ns, observation.images
-            )
+            observation = replace(observation, values=values)
+        if self.cameras:
+            # Also while a chunk is carried out: an arm whose camera has died is on its way blindly.
+            check_images(observation, self.cameras, max_age_s=self.card.max_loop_age_s)
         self._history.add(observation)
         actions: dict[str, FloatArray] = {}
         timing: dict[str, float] = {}
@@ -309,16 +323,20 @@ class Controller:
         steering = tuple(s.name for s in self._steering if self._enabled[s.name])
         # What will be carried out until the answer is there, by the slowest of the last answers.
         steps = 1 - (-max(self._delays_ns, default=0) // self._step_ns)
-        committed = self._schedule.preview(observation.stamp_ns, self._step_ns, steps)
+        ahead = self._schedule.preview(
+            observation.stamp_ns, self._step_ns, max(steps, self.card.action.horizon)
+        )
+        known = ahead if self.schedule.inpaint else None
         context = ActContext(
             now_ns=now_ns,
-            committed=committed if self.schedule.inpaint else None,
+            committed=None if known is None else known[:steps],
+            planned=None if known is None or len(known) <= steps else known[steps:],
             proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
             past=self._history.past(),
             rng=self._rng,
         )
         self._asked += 1
-        return Request(self._asked - 1, observation, context, steering, from_rest=committed is None)
+        return Request(self._asked - 1, observation, context, steering, from_rest=ahead is None)
 
     def _infer(self, request: Request) -> ActionChunk:
         """Answer a request; runs where and when the inference says."""
@@ -328,6 +346,10 @@ class Controller:
                 chunk = layer.choose(request.observation, chunk)
         if not chunk.is_finite:
             raise PolicyError("the chunk is not finite")
+        oldest_ns = request.observation.oldest_ns
+        if oldest_ns < request.observation.stamp_ns:
+            # What it was made from is as old as the oldest image.
+            chunk = replace(chunk, observed_ns=oldest_ns)
         return chunk
 
     def _accept(self, answer: Answer, stamp_ns: int) -> None:
@@ -342,7 +364,8 @@ class Controller:
             is_resting = answer.request.from_rest and self._schedule.sample(stamp_ns) is None
             if is_resting and chunk.end_ns > stamp_ns:
                 # Nothing was carried out meanwhile: the plan begins now, whole.
-                chunk = replace(chunk, start_ns=chunk.start_ns + delay_ns, observed_ns=captured_ns)
+                observed_ns = captured_ns if chunk.observed_ns is None else chunk.observed_ns
+                chunk = replace(chunk, start_ns=chunk.start_ns + delay_ns, observed_ns=observed_ns)
         taken = self._schedule.push(chunk, now_ns=stamp_ns)
         self._refusal = "" if taken else f"the chunk came {delay_ns * 1e-9:.2f} s late, and was over by then"
 
@@ -380,13 +403,13 @@ def load_controller(
         The controller, bound.
 
     Raises:
-        ConfigError: the file or the folder has faults.
+        ConfigError: the file or the folder has faults, or says no goal for a policy that has one.
         ConfigErrors: policy and robot do not fit.
     """
     path = controller_file(path)
     if path.is_dir():
-        return Controller(load_policy(path, rate_hz=rate_hz), robot, steady_clock=steady_clock)
+        return Controller(load_policy(path, rate_hz=rate_hz), robot, goal={}, steady_clock=steady_clock)
     config = load_config(path)
     base, options = find_base(config, path.parent)
     policy = load_policy(base, **{"rate_hz": rate_hz, **options})
-    return Controller(policy, robot, schedule=config.schedule, steady_clock=steady_clock)
+    return Controller(policy, robot, schedule=config.schedule, goal=config.goal, steady_clock=steady_clock)

@@ -11,6 +11,7 @@ from hardware import schema
 from hardware.chunk import Interpolation
 from hardware.errors import ConfigError
 from policies.card import PolicyCard, load_policy_card
+from policies.goal import GoalTerm
 from policies.policy import Policy
 from policies.registry import is_url, load_policy
 
@@ -42,6 +43,8 @@ class ControllerConfig:
     base: str
     # Settings of the base policy's loader (back end, clipping; files relative to this one).
     options: Mapping[str, Any] = field(default_factory=dict)
+    # What the base policy is asked for, by the robot's terms; needed where its card has goal terms.
+    goal: Mapping[str, GoalTerm] = field(default_factory=dict)
     # The schedule.
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
-from hardware.errors import Refusal
+from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation
 from policies.card import PolicyCard
 
@@ -24,6 +24,8 @@ class ActContext:
     now_ns: int
     # The steps that will be carried out whatever the policy answers, shape (K, D); None: none.
     committed: FloatArray | None = None
+    # What would be carried out after those if no answer came, (K', D): a policy may be drawn to it.
+    planned: FloatArray | None = None
     # How many proposals the steering layer wants (1: none to choose from).
     proposals: int = 1
     # Earlier observations that the card's `history` asks for, oldest first, one a step of the action; the
@@ -54,7 +56,7 @@ class Policy(Protocol):
 
         Args:
             observation: the terms that the card asks for, as bound.
-            context: time, committed steps, number of proposals, randomness.
+            context: time, committed and planned steps, number of proposals, randomness.
 
         Returns:
             A chunk whose start is absolute: the observation's capture stamp plus whole steps.
@@ -62,6 +64,34 @@ class Policy(Protocol):
         Raises:
             PolicyError: the observation cannot be answered (not finite, a term is missing).
         """
+
+
+class Stateless:
+    """What policies without recurrent state share: `state` is empty, and nothing else can be loaded."""
+
+    card: PolicyCard
+
+    @property
+    def state(self) -> Mapping[str, NDArray[np.float32]]:
+        """The recurrent state: there is none."""
+        return {}
+
+    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the recurrent state.
+
+        Args:
+            state: as `state` gives it: empty.
+
+        Raises:
+            ConfigError: the state is not empty.
+        """
+        if state:
+            raise ConfigError(
+                f"a state of {', '.join(state)}",
+                where=f"recurrent state of policy {self.card.name!r}",
+                expected="an empty one: the policy has no memory",
+                mend="pass what the policy's `state` gave",
+            )
 
 
 class PolicyError(Refusal):

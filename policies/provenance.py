@@ -36,7 +36,7 @@ def command_line(
         if field.name in skip or value == field.default:
             continue
         if field.name in paths:
-            value = Path(value).name
+            value = _last_part(value)
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         line += [f"--{field.name.replace('_', '-')}", text]
     return " ".join(line)
@@ -56,7 +56,14 @@ def settings(config: Any, *, paths: Collection[str]) -> dict[str, Any]:  # noqa:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(config).items()
     }
-    return plain | {name: Path(plain[name]).name for name in paths}
+    return plain | {name: _last_part(plain[name]) for name in paths if name in plain}
+
+
+def _last_part(value: Any) -> Any:  # noqa: ANN401
+    """The last part of a path, or of each of several."""
+    if isinstance(value, tuple | list):
+        return type(value)(Path(path).name for path in value)
+    return Path(value).name
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -19,8 +19,10 @@ StampArray = NDArray[np.int64]
 # What the gate let through, and what was asked for by a source.
 SENT_TOPIC = "gate/command"
 IMAGE_TOPIC = "{camera}/image"
+# The moments at which an imported episode had been sampled: one stamp each, and nothing else.
+MOMENT_TOPIC = "dataset/moment"
 # The field of a trajectory point that holds the numbers of a kind.
-_POINT_FIELD = {
+POINT_FIELD = {
     CommandKind.JOINT_POSITION: "positions",
     CommandKind.RATES_THRUST: "velocities",
     CommandKind.MOTOR: "effort",
@@ -54,7 +56,7 @@ class ImageStream:
         Raises:
             ConfigError: it is packed in a way that nobody here can read, or shorter than it says.
         """
-        return _image(self.messages[index], self.where)
+        return decode_image(self.messages[index], self.where)
 
 
 def read_terms(episode: Episode, card: RobotCard, names: Sequence[str]) -> dict[str, Stream]:
@@ -135,7 +137,7 @@ def read_commands(
         ConfigError: there is no such topic, a message does not fit the card, or the clock went back.
     """
     kind, names = _interface(episode, card, topic)
-    field = _POINT_FIELD.get(kind)
+    field = POINT_FIELD.get(kind)
     stamps: list[int] = []
     rows: list[list[float]] = []
     for message in _in_order(episode, topic):
@@ -157,11 +159,19 @@ def read_commands(
     ), names
 
 
+def read_moments(episode: Episode) -> StampArray:
+    """Read the moments at which an imported episode had been sampled, nanoseconds, (N,); others have none."""
+    root = episode.metadata.info.namespace.rstrip("/")
+    if f"{root}/{MOMENT_TOPIC}" not in episode.topics:
+        return np.zeros(0, np.int64)
+    return np.array([message.stamp_ns for message in _in_order(episode, MOMENT_TOPIC)], np.int64)
+
+
 def _interface(episode: Episode, card: RobotCard, topic: str) -> tuple[CommandKind, tuple[str, ...]]:
     """Find the command interface of the card that the messages are for: the one with their elements."""
     first = next((m.data for m in episode.messages(topic) if m.data.points), None)
     for spec in card.commands.values():
-        if spec.kind not in _POINT_FIELD:
+        if spec.kind not in POINT_FIELD:
             continue
         if first is None or sorted(first.joint_names) == sorted(spec.names):
             return spec.kind, spec.names
@@ -246,27 +256,39 @@ def _joints(field: str, names: Sequence[str], topic: str) -> Callable[[Any], Seq
 
 
 _Part = tuple[Callable[[Any], Any], tuple[str, ...]]
-_XYZ, _WXYZ = ("x", "y", "z"), ("w", "x", "y", "z")
+XYZ, WXYZ = ("x", "y", "z"), ("w", "x", "y", "z")
 _PARTS: dict[str, dict[str, _Part]] = {
     "nav_msgs/msg/Odometry": {
-        "position": (lambda m: m.pose.pose.position, _XYZ),
-        "orientation": (lambda m: m.pose.pose.orientation, _WXYZ),
-        "linear_velocity": (lambda m: m.twist.twist.linear, _XYZ),
-        "angular_velocity": (lambda m: m.twist.twist.angular, _XYZ),
+        "position": (lambda m: m.pose.pose.position, XYZ),
+        "orientation": (lambda m: m.pose.pose.orientation, WXYZ),
+        "linear_velocity": (lambda m: m.twist.twist.linear, XYZ),
+        "angular_velocity": (lambda m: m.twist.twist.angular, XYZ),
     },
     "geometry_msgs/msg/PoseStamped": {
-        "position": (lambda m: m.pose.position, _XYZ),
-        "orientation": (lambda m: m.pose.orientation, _WXYZ),
+        "position": (lambda m: m.pose.position, XYZ),
+        "orientation": (lambda m: m.pose.orientation, WXYZ),
     },
     "sensor_msgs/msg/Imu": {
-        "orientation": (lambda m: m.orientation, _WXYZ),
-        "angular_velocity": (lambda m: m.angular_velocity, _XYZ),
-        "linear_acceleration": (lambda m: m.linear_acceleration, _XYZ),
+        "orientation": (lambda m: m.orientation, WXYZ),
+        "angular_velocity": (lambda m: m.angular_velocity, XYZ),
+        "linear_acceleration": (lambda m: m.linear_acceleration, XYZ),
     },
 }
 
 
-def _image(message: Any, where: str) -> NDArray[np.uint8]:  # noqa: ANN401
+def decode_image(message: Any, where: str) -> NDArray[np.uint8]:  # noqa: ANN401
+    """Decode an image message.
+
+    Args:
+        message: what has the fields of sensor_msgs/Image or sensor_msgs/CompressedImage.
+        where: the camera, for the error.
+
+    Returns:
+        Shape (H, W, 3), RGB.
+
+    Raises:
+        ConfigError: it is packed in a way that nobody here can read, or shorter than it says.
+    """
     data = np.frombuffer(bytes(message.data), np.uint8)
     if not hasattr(message, "encoding"):
         return _unpacked(data, message.format, where)

@@ -297,8 +297,12 @@ def _measured_rate(folder: Path) -> float | None:
     for file in reversed(list_episodes(folder)):
         if file.state is not FileState.FINISHED or duration_s > 30.0:
             continue
+        try:
+            duration_s += Episode.open(file.path).duration_s
+        except ConfigError:
+            # One that cannot be read says nothing, and keeps nobody from recording beside it.
+            continue
         size += file.size_bytes
-        duration_s += Episode.open(file.path).duration_s
     return size / duration_s if duration_s > 1.0 else None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,33 @@ from hardware.errors import ConfigError
 FloatArray = NDArray[np.float64]
 StampArray = NDArray[np.int64]
 Image = NDArray[np.uint8]
+
+
+class LazyImages(Sequence[Image]):
+    """Images that are decoded when they are looked at: an episode of them does not fit into memory.
+
+    Args:
+        read: gives the image of a row, (H, W, 3).
+        rows: the row of every image.
+    """
+
+    def __init__(self, read: Callable[[int], Image], rows: Sequence[int] | NDArray[np.int64]) -> None:
+        """Decode nothing yet."""
+        self._read, self._rows = read, rows
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Image]: ...
+    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
+        """One image, decoded; or some of them, not yet."""
+        if isinstance(index, slice):
+            return LazyImages(self._read, self._rows[index])
+        return self._read(int(self._rows[index]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +67,8 @@ class Frames:
     task: str = ""
     # Whether the episode succeeded; None: nobody said.
     success: bool | None = None
+    # Whether each command was a person's who had taken over, (T,); None: nobody knows.
+    interventions: NDArray[np.bool_] | None = None
     # Where it came from: a file name, or who gave it.
     source: str = ""
     # Moments that were left out because something was not known at them.
@@ -64,6 +94,8 @@ class Frames:
             "actions": self.actions,
             "action stamps": self.action_stamps_ns,
         }
+        if self.interventions is not None:
+            columns["interventions"] = self.interventions
         columns |= {f"term {name}": values for name, values in self.terms.items()}
         columns |= {f"stamps of term {name}": values for name, values in self.term_stamps_ns.items()}
         columns |= {f"images of {name}": values for name, values in self.images.items()}

@@ -16,6 +16,8 @@ ACTION = "action"
 # Ours: LeRobot keeps such columns and gives them to nobody's network.
 STAMP = "reflexarc.stamp_ns"
 STAMP_OF = "reflexarc.stamp_ns."
+# Whether a person had taken over; the same holds for it.
+INTERVENTION = "intervention"
 # Topics on which a robot tells about itself; what comes on another one is about its surroundings.
 _OWN_TOPICS = ("joint_states", "odom", "imu")
 
@@ -33,6 +35,8 @@ class FeatureMap:
     elements: Mapping[str, tuple[str, ...]]
     # The elements of an action.
     action: tuple[str, ...]
+    # Whether it says of every moment if a person had taken over.
+    has_interventions: bool = False
 
     @property
     def vectors(self) -> Mapping[str, tuple[str, ...]]:
@@ -68,6 +72,8 @@ class FeatureMap:
             }
         for name in (STAMP, *(STAMP_OF + name for name in (*self.terms, ACTION, *self.cameras))):
             columns[name] = {"dtype": "int64", "shape": (1,), "names": None}
+        if self.has_interventions:
+            columns[INTERVENTION] = {"dtype": "bool", "shape": (1,), "names": None}
         return columns
 
 
@@ -132,7 +138,7 @@ def feature_map_of(features: Mapping[str, Mapping[str, Any]], *, where: str) -> 
                     f"{vector} has an element {name!r}",
                     where=where,
                     expected="term.element, as in joint_position.elbow",
-                    mend="say which term each number belongs to with --map (see docs/datasets.md)",
+                    mend="say which terms it holds: `reflexarc data import --state ... --environment ...`",
                 )
             if term not in terms:
                 terms.append(term)
@@ -143,4 +149,5 @@ def feature_map_of(features: Mapping[str, Mapping[str, Any]], *, where: str) -> 
         cameras=tuple(name.removeprefix(IMAGES) for name in features if name.startswith(IMAGES)),
         elements={term: tuple(names) for term, names in elements.items()},
         action=tuple(str(name) for name in features[ACTION]["names"]),
+        has_interventions=INTERVENTION in features,
     )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
-from recording.frames import FloatArray, Frames, Image, StampArray
+from recording.frames import FloatArray, Frames, Image, LazyImages, StampArray
 from recording.lerobot_features import (
     ACTION,
     ENVIRONMENT,
     IMAGES,
+    INTERVENTION,
     STAMP,
     STAMP_OF,
     STATE,
@@ -80,7 +81,11 @@ def read_frames(root: Path | str, layout: FeatureMap | None = None) -> Iterator[
     dataset = open_set(root)
     with quiet():
         columns = dataset.hf_dataset.with_format("numpy")
-        wanted = [STAMP, *(STAMP_OF + name for name in (*layout.terms, ACTION, *layout.cameras))]
+        wanted = [
+            INTERVENTION,
+            STAMP,
+            *(STAMP_OF + name for name in (*layout.terms, ACTION, *layout.cameras)),
+        ]
         names = [*layout.vectors, ACTION, "timestamp", "task_index"]
         names += [name for name in wanted if name in info["features"]]
         for number in range(dataset.num_episodes):
@@ -126,10 +131,12 @@ def _frames(
         action_stamps_ns=_stamps(rows, STAMP_OF + ACTION, stamps_ns),
         action_names=layout.action,
         images={
-            camera: _Images(dataset, IMAGES + camera, first, len(stamps_ns)) for camera in layout.cameras
+            camera: LazyImages(_reader(dataset, IMAGES + camera), range(first, first + len(stamps_ns)))
+            for camera in layout.cameras
         },
         image_stamps_ns={camera: _stamps(rows, STAMP_OF + camera, stamps_ns) for camera in layout.cameras},
         task=task,
+        interventions=(rows[INTERVENTION].reshape(-1).astype(np.bool_) if INTERVENTION in rows else None),
         source=source,
     )
 
@@ -138,22 +145,12 @@ def _stamps(rows: Mapping[str, NDArray[Any]], name: str, otherwise: StampArray) 
     return rows[name].reshape(-1).astype(np.int64) if name in rows else otherwise
 
 
-class _Images(Sequence[Image]):
-    """Images that are decoded when they are looked at."""
+def _reader(dataset: Any, name: str) -> Callable[[int], Image]:  # noqa: ANN401
+    """What decodes a camera's image of one row of the dataset."""
 
-    def __init__(self, dataset: Any, name: str, first: int, count: int) -> None:  # noqa: ANN401
-        self._dataset, self._name, self._rows = dataset, name, range(first, first + count)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Image]: ...
-    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def read(row: int) -> Image:
         with quiet():
-            tensor = self._dataset[self._rows[index]][self._name]
+            tensor = dataset[row][name]
         return np.ascontiguousarray((tensor.permute(1, 2, 0).numpy() * 255.0).round().astype(np.uint8))
+
+    return read

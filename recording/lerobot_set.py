@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,19 @@ from hardware import schema
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
 from recording.frames import Frames
-from recording.lerobot_features import ACTION, IMAGES, STAMP, STAMP_OF, FeatureMap, feature_map
+from recording.lerobot_features import (
+    ACTION,
+    IMAGES,
+    INTERVENTION,
+    STAMP,
+    STAMP_OF,
+    FeatureMap,
+    feature_map,
+)
 
 EXPORT_SCHEMA = "reflexarc/lerobot-export/1"
+# What LeRobot says about a set.
+INFO_FILE = "meta/info.json"
 # Beside LeRobot's own files: the robot's card, and what the set was made from.
 CARD_FILE = "meta/reflexarc/robot.yaml"
 RECORD_FILE = "meta/reflexarc/export.yaml"
@@ -188,7 +198,7 @@ def read_info(root: Path) -> Mapping[str, Any]:
     Raises:
         ConfigError: it is missing, damaged or of another version.
     """
-    path = root / "meta" / "info.json"
+    path = root / INFO_FILE
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         version = str(info["codebase_version"])
@@ -210,7 +220,7 @@ def read_info(root: Path) -> Mapping[str, Any]:
 
 def is_set(root: Path | str) -> bool:
     """Whether a folder holds a LeRobot dataset, of any version."""
-    return (Path(root) / "meta" / "info.json").exists()
+    return (Path(root) / INFO_FILE).exists()
 
 
 def read_card(root: Path | str) -> RobotCard | None:
@@ -272,6 +282,7 @@ def _write(
                 layout = feature_map(
                     card, terms=tuple(frames.terms), cameras=tuple(frames.images), action=frames.action_names
                 )
+                layout = replace(layout, has_interventions=frames.interventions is not None)
                 sizes = found
                 if video:
                     _check_sizes(sizes)
@@ -303,7 +314,25 @@ def _write(
                 mend="record some, or accept more of those that were recorded",
             )
         dataset.finalize()
+        _drop_fingerprints(root)
     return records
+
+
+def _drop_fingerprints(root: Path) -> None:
+    """Take out of tables with images what depends on nothing but the folder that they were written in."""
+    import pyarrow.parquet as parquet
+
+    for path in sorted(root.glob("data/**/*.parquet")):
+        with parquet.ParquetFile(path) as table:
+            said = json.loads((table.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+            if said.pop("fingerprint", None) is None:
+                continue
+            described = table.schema_arrow.with_metadata({"huggingface": json.dumps(said)})
+            part = path.with_suffix(".part")
+            with parquet.ParquetWriter(part, described, compression="snappy", use_dictionary=True) as writer:
+                for group in range(table.num_row_groups):
+                    writer.write_table(table.read_row_group(group).cast(described))
+        part.replace(path)
 
 
 def _row(frames: Frames, layout: FeatureMap, row: int) -> dict[str, Any]:
@@ -317,6 +346,8 @@ def _row(frames: Frames, layout: FeatureMap, row: int) -> dict[str, Any]:
         values[IMAGES + camera] = frames.images[camera][row]
         stamps[camera] = frames.image_stamps_ns[camera]
     values[STAMP] = frames.stamps_ns[row : row + 1]
+    if frames.interventions is not None:
+        values[INTERVENTION] = frames.interventions[row : row + 1]
     return values | {STAMP_OF + name: column[row : row + 1] for name, column in stamps.items()}
 
 
@@ -334,6 +365,14 @@ def _check_like_first(
             where=frames.source or "episode",
             expected=f"terms {wanted}, actions {', '.join(layout.action)}, images {dict(sizes)}",
             mend="export episodes of one robot and one setting together",
+        )
+    if layout.has_interventions != (frames.interventions is not None):
+        without = frames.interventions is None
+        raise ConfigError(
+            "nothing says who commanded" if without else "it says who commanded",
+            where=frames.source or "episode",
+            expected=f"the same as of the first episode, of which {'it' if without else 'nothing'} is known",
+            mend="export recordings of an earlier version apart from newer ones",
         )
 
 

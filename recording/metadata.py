@@ -25,7 +25,6 @@ class EventKind(enum.Enum):
     NOTE = "note"
     INSTRUCTION = "instruction"
     CLOCK_JUMP = "clock_jump"
-    DROPPED = "dropped"
     REPAIRED = "repaired"
 
 
@@ -59,7 +58,7 @@ class EpisodeInfo:
     # The same instant on the clock of the stamps and on the steady clock, nanoseconds.
     start_ns: int = 0
     start_steady_ns: int = 0
-    # Which clock stamps follow: the wall clock, or a twin's.
+    # Which clock stamps follow: the wall clock (system), a twin's, or that of a dataset.
     clock: str = "system"
     # Commit of the code that recorded.
     git_commit: str = ""

@@ -3,22 +3,25 @@
 At a moment a stream counts with the newest value that was captured until then. A value that is much older
 than the stream's own period says that the stream had stopped: such a moment is dropped, nothing is filled in.
 Where moments were dropped the episode is cut, so that one period always lies between a moment and the next.
+
+An episode that was imported from a dataset says at which moments everything was known; at the rate of that
+dataset those are its moments, so that it comes back as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
-from recording.decoding import ImageStream, Stream, read_commands, read_images, read_terms
+from recording.authority import read_authority
+from recording.decoding import ImageStream, Stream, read_commands, read_images, read_moments, read_terms
 from recording.episode import Episode
-from recording.frames import Frames, Image, StampArray
+from recording.frames import Frames, LazyImages, StampArray
 from recording.metadata import Outcome
 
 
@@ -72,6 +75,7 @@ def sample_episode(episode: Episode, card: RobotCard, config: SamplingConfig) ->
     terms = read_terms(episode, card, config.terms or tuple(card.observations))
     cameras = {camera: read_images(episode, camera) for camera in config.cameras}
     commands, action_names = read_commands(episode, card)
+    authority = read_authority(episode)
     streams: dict[str, Stream | ImageStream] = {**terms, **cameras, "sent command": commands}
     empty = sorted(name for name, stream in streams.items() if not len(stream.stamps_ns))
     if empty:
@@ -81,17 +85,12 @@ def sample_episode(episode: Episode, card: RobotCard, config: SamplingConfig) ->
             expected="at least one value of each",
             mend="record it again, or leave it out (--skip-faulty)",
         )
-    for name, term in terms.items():
-        _check_rate(name, term.stamps_ns, config.fps, where)
-    periods_ns = {name: _period_ns(stream.stamps_ns) for name, stream in streams.items()}
-    # The moments lie on the captures of the fastest term, so that its values are fresh.
-    pace = min(terms, key=lambda name: periods_ns[name]) if terms else "sent command"
-    moments = _moments(streams, streams[pace].stamps_ns, config.fps)
-    rows = {name: _as_of(stream.stamps_ns, moments) for name, stream in streams.items()}
-    known = np.ones(len(moments), np.bool_)
-    for name, stream in streams.items():
-        limit_ns = config.stale_periods * max(periods_ns[name], 1.0)
-        known &= (rows[name] >= 0) & (moments - stream.stamps_ns[rows[name]] <= limit_ns)
+    moments = _imported(episode, config.fps)
+    if len(moments):
+        rows = {name: _as_of(stream.stamps_ns, moments) for name, stream in streams.items()}
+        known = np.all([found >= 0 for found in rows.values()], axis=0)
+    else:
+        moments, rows, known = _sample(terms, streams, config, where)
     pieces = [piece for piece in _pieces(known) if len(piece) >= config.min_frames]
     if not pieces:
         raise ConfigError(
@@ -107,17 +106,19 @@ def sample_episode(episode: Episode, card: RobotCard, config: SamplingConfig) ->
 
     def frames(number: int, piece: NDArray[np.int64]) -> Frames:
         chosen = {name: indices[piece] for name, indices in rows.items()}
+        sent_ns = commands.stamps_ns[chosen["sent command"]]
         return Frames(
             stamps_ns=moments[piece],
             terms={name: term.values[chosen[name]] for name, term in terms.items()},
             term_stamps_ns={name: term.stamps_ns[chosen[name]] for name, term in terms.items()},
             actions=commands.values[chosen["sent command"]],
-            action_stamps_ns=commands.stamps_ns[chosen["sent command"]],
+            action_stamps_ns=sent_ns,
             action_names=action_names,
-            images={name: _Images(camera, chosen[name]) for name, camera in cameras.items()},
+            images={name: LazyImages(camera.image, chosen[name]) for name, camera in cameras.items()},
             image_stamps_ns={name: camera.stamps_ns[chosen[name]] for name, camera in cameras.items()},
             task=metadata.instruction or metadata.info.task,
             success=success,
+            interventions=None if authority is None else authority.is_operator(sent_ns),
             source=episode.path.name + (f" [{number + 1}/{len(pieces)}]" if len(pieces) > 1 else ""),
             dropped=dropped if number == 0 else 0,
         )
@@ -125,23 +126,25 @@ def sample_episode(episode: Episode, card: RobotCard, config: SamplingConfig) ->
     return [frames(number, piece) for number, piece in enumerate(pieces)]
 
 
-class _Images(Sequence[Image]):
-    """Images that are decoded when they are looked at: an episode of them does not fit into memory."""
-
-    def __init__(self, stream: ImageStream, rows: NDArray[np.int64]) -> None:
-        self._stream, self._rows = stream, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Image]: ...
-    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
-        if isinstance(index, slice):
-            return _Images(self._stream, self._rows[index])
-        return self._stream.image(int(self._rows[index]))
+def _sample(
+    terms: Mapping[str, Stream],
+    streams: Mapping[str, Stream | ImageStream],
+    config: SamplingConfig,
+    where: str,
+) -> tuple[StampArray, dict[str, NDArray[np.int64]], NDArray[np.bool_]]:
+    """The moments; the row of every stream that counts at each; whether everything was known at it."""
+    for name, term in terms.items():
+        _check_rate(name, term.stamps_ns, config.fps, where)
+    periods_ns = {name: _period_ns(stream.stamps_ns) for name, stream in streams.items()}
+    # The moments lie on the captures of the fastest term, so that its values are fresh.
+    pace = min(terms, key=lambda name: periods_ns[name]) if terms else "sent command"
+    moments = _moments(streams, streams[pace].stamps_ns, config.fps)
+    rows = {name: _as_of(stream.stamps_ns, moments) for name, stream in streams.items()}
+    known = np.ones(len(moments), np.bool_)
+    for name, stream in streams.items():
+        limit_ns = config.stale_periods * max(periods_ns[name], 1.0)
+        known &= (rows[name] >= 0) & (moments - stream.stamps_ns[rows[name]] <= limit_ns)
+    return moments, rows, known
 
 
 def _check_rate(name: str, stamps_ns: StampArray, fps: int, where: str) -> None:
@@ -170,6 +173,14 @@ def _moments(streams: Mapping[str, Stream | ImageStream], pace_ns: StampArray, f
     count = int((int(later[-1]) - int(later[0])) * fps // 1_000_000_000) + 1
     # In whole nanoseconds from the start each, so that no error adds up.
     return int(later[0]) + np.arange(count, dtype=np.int64) * 1_000_000_000 // fps
+
+
+def _imported(episode: Episode, fps: int) -> StampArray:
+    """The moments of an imported episode, where it is sampled at the rate of its dataset; else none."""
+    moments = read_moments(episode)
+    # A single moment has no rate.
+    same = len(moments) < 2 or abs(_period_ns(moments) * fps - 1e9) < 0.02 * 1e9
+    return moments if same else np.zeros(0, np.int64)
 
 
 def _as_of(stamps_ns: StampArray, moments: StampArray) -> NDArray[np.int64]:

@@ -6,83 +6,22 @@ slow (packing, checksums, waiting for the disk, judging quality) happens in the 
 
 from __future__ import annotations
 
-import enum
 import queue
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hardware.errors import ConfigError
 from recording.folder import episode_path, next_number
 from recording.metadata import EpisodeInfo, Event, EventKind
-from recording.writer import EpisodeWriter, TopicSpec, WriterConfig
+from recording.session_status import Judge, SessionConfig, State, Status
+from recording.writer import EpisodeWriter, NumberTakenError, TopicSpec
 
 _IDLE_S = 0.05
 _TRIES = 50
-
-
-class Judge(Protocol):
-    """What judges an episode while it is recorded."""
-
-    def add(self, spec: TopicSpec, data: bytes, *, stamp_ns: int, receive_ns: int) -> None:
-        """Look at one message."""
-
-    def document(self, *, end_ns: int | None = None) -> dict[str, Any]:
-        """Say what was found, as a plain document with `findings`, a list of sentences."""
-
-
-class State(enum.Enum):
-    """What a session is doing."""
-
-    IDLE = "idle"
-    RECORDING = "recording"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """How a session records."""
-
-    # When a chunk ends.
-    writer: WriterConfig = field(default_factory=WriterConfig)
-    # Bytes of messages that may wait for the disk; more are dropped, counted and told.
-    queue_bytes: int = 256_000_000
-    # Free space at which an episode is ended while it can still be finished, bytes.
-    reserve_bytes: int = 256_000_000
-    # Longest episode, seconds; 0: no limit.
-    time_limit_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Status:
-    """A session at one moment."""
-
-    # What it is doing.
-    state: State
-    # What there is to say about it, in words; an error where it failed.
-    message: str
-    # Number of the open episode, or of the last one; -1 before the first.
-    episode: int
-    # Of the open episode, or the last one: time since its start in seconds, messages, bytes on the disk,
-    # messages that were dropped, and messages that are on the disk.
-    duration_s: float
-    messages: int
-    size_bytes: int
-    dropped: int
-    durable_messages: int
-    # Episodes that this session has finished.
-    finished: int
-    # What is not as it should be with the data, in words, so far.
-    findings: tuple[str, ...] = ()
-    # The quality report, as a plain document.
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    # What was said about the episode: success, failure or unknown.
-    outcome: str = "unknown"
-    # The instruction that holds.
-    instruction: str = ""
 
 
 @dataclass
@@ -96,6 +35,8 @@ class _Open:
     # Why it is to end; None: it goes on.
     reason: str | None = None
     keep: bool = True
+    # Whether it is being finished or thrown away: `keep` holds from now on.
+    is_closing: bool = False
     outcome: str = "unknown"
     # Why it is judged no more; None: it is.
     judge_fault: str | None = None
@@ -224,10 +165,12 @@ class Session:
             for spec in self._topics.values():
                 writer.add_topic(spec)
             judge = self._make_judge(writer.info) if self._make_judge else None
-            self._open = _Open(writer, judge, writer.info)
+            episode = _Open(writer, judge, writer.info)
             self._error = None
             self._judged_ns = self._steady()
-            self._refresh(State.RECORDING, "recording")
+            self._refresh(episode, State.RECORDING, "recording")
+            # From here on the thread has it, and with it the judge.
+            self._open = episode
             return writer.info.number
 
     def stop(self, *, reason: str = "stopped", timeout_s: float = 30.0) -> Path:
@@ -243,10 +186,7 @@ class Session:
         Raises:
             ConfigError: none is open, the disk failed, or it takes too long.
         """
-        writer = self._end(reason, keep=True, timeout_s=timeout_s)
-        if self._error is not None:
-            raise self._error
-        return writer.path
+        return self._end(reason, keep=True, timeout_s=timeout_s).path
 
     def discard(self, *, timeout_s: float = 30.0) -> int:
         """Throw the open episode away; its number is free again.
@@ -255,22 +195,9 @@ class Session:
             The number.
 
         Raises:
-            ConfigError: as `stop`.
+            ConfigError: as `stop`, or it ended already and is being finished.
         """
         return self._end("discarded", keep=False, timeout_s=timeout_s).info.number
-
-    def rerecord(self) -> int:
-        """Throw the open episode away and begin it anew; without an open one, this is `start`.
-
-        Returns:
-            The number.
-
-        Raises:
-            ConfigError: as `start` and `stop`.
-        """
-        if self._open is not None:
-            self.discard()
-        return self.start()
 
     def say(self, kind: EventKind, text: str = "") -> None:
         """Say something about the open episode: success, failure, note. An instruction holds from then on.
@@ -364,7 +291,7 @@ class Session:
         now_ns = self._steady()
         if now_ns - self._judged_ns >= 500_000_000:
             self._judged_ns = now_ns
-            self._refresh(State.RECORDING, "recording")
+            self._refresh(episode, State.RECORDING, "recording")
             if self._free_bytes() < self.config.reserve_bytes:
                 episode.reason = episode.reason or "the disk is nearly full"
         limit_s = self.config.time_limit_s
@@ -375,6 +302,8 @@ class Session:
 
     def _close_episode(self, episode: _Open) -> None:
         reason = episode.reason or "stopped"
+        with self._lock:
+            episode.is_closing = True
         if not episode.keep:
             episode.writer.discard()
             with self._lock:
@@ -391,7 +320,7 @@ class Session:
             self._fail(episode, error)
             return
         self._finished += 1
-        self._refresh(State.IDLE, reason, quality)
+        self._refresh(episode, State.IDLE, reason, quality)
         with self._lock:
             self._open = None
         self._on_finish(path)
@@ -400,7 +329,7 @@ class Session:
         """The disk refuses: nothing more is written, what is on it stays for a repair."""
         episode.writer.abandon()
         self._error = error
-        self._refresh(State.FAILED, error.what)
+        self._refresh(episode, State.FAILED, error.what)
         with self._lock:
             if self._open is episode:
                 self._open = None
@@ -410,6 +339,13 @@ class Session:
             episode = self._open
             if episode is None:
                 raise self._refusal("no episode is open", "an open episode", "start one first")
+            if episode.is_closing and episode.keep != keep:
+                number = episode.info.number
+                raise self._refusal(
+                    f"episode {number} has ended ({episode.reason})",
+                    "an open episode",
+                    f"reflexarc data delete takes episode {number} away" if episode.keep else "start anew",
+                )
             episode.keep = keep
             episode.reason = episode.reason or reason
         deadline_ns = self._steady() + round(timeout_s * 1e9)
@@ -420,6 +356,8 @@ class Session:
                     f"the disk takes longer than {timeout_s:g} s", "a disk that keeps up", "look at the disk"
                 )
             pause.wait(0.005)
+        if self._error is not None:
+            raise self._error
         return episode.writer
 
     def _create(self) -> EpisodeWriter:
@@ -443,9 +381,8 @@ class Session:
                     attachments=self._attachments,
                     config=self.config.writer,
                 )
-            except ConfigError as error:
-                if "the episode" not in error.what:
-                    raise
+            except NumberTakenError:
+                continue
         raise self._refusal("no number is free", "a folder that few write to", "choose another folder")
 
     def _check_room(self) -> None:
@@ -457,12 +394,9 @@ class Session:
                 "free some space, or record into a folder on another disk",
             )
 
-    def _refresh(self, state: State, message: str, judged: Mapping[str, Any] | None = None) -> None:
-        episode = self._open
-        if episode is None:
-            with self._lock:
-                self._status = replace(self._status, state=state, message=message)
-            return
+    def _refresh(
+        self, episode: _Open, state: State, message: str, judged: Mapping[str, Any] | None = None
+    ) -> None:
         writer = episode.writer
         quality = _judge(episode, None) if judged is None else judged
         with self._lock:

@@ -51,6 +51,10 @@ class TopicSpec:
     schema: str
 
 
+class NumberTakenError(ConfigError):
+    """Somebody else has, or writes, an episode of this number."""
+
+
 class EpisodeWriter:
     """One open episode. Not for several threads.
 
@@ -62,7 +66,8 @@ class EpisodeWriter:
         config: when a chunk ends.
 
     Raises:
-        ConfigError: the file exists, the folder cannot be written, the disk is full.
+        NumberTakenError: the episode exists, or is being written.
+        ConfigError: the folder cannot be written, the disk is full.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class EpisodeWriter:
         if path.exists():
             self._sink.close()
             self.part_path.unlink()
-            raise ConfigError(
+            raise NumberTakenError(
                 "the episode exists",
                 where=str(path),
                 expected="a number that is free",
@@ -260,8 +265,14 @@ class _Sink:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _disk_error(path, error) from error
-        # Held as long as somebody writes; a file without it was left behind.
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            # Held as long as somebody writes; a file without it was left behind. Whoever looks at the folder
+            # just now holds it for a moment, too.
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(self._file)
+            path.unlink(missing_ok=True)
+            raise _disk_error(path, error) from error
 
     def write(self, data: bytes) -> int:
         self._pending += data
@@ -331,7 +342,7 @@ def _disk_error(path: Path, error: OSError) -> ConfigError:
             mend="free some space, then run reflexarc data repair; every finished episode is safe",
         )
     if error.errno == errno.EEXIST:
-        return ConfigError(
+        return NumberTakenError(
             "the episode is being recorded, or its recorder was killed",
             where=str(path),
             expected="a number that is free",

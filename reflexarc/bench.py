@@ -75,6 +75,43 @@ BENCHES: Mapping[str, Bench] = {
             ),
         ),
     ),
+    "diffusion-options": Bench(
+        module="reflexarc.benches.diffusion_options",
+        config="OptionsBench",
+        function="measure",
+        description="What each choice about a diffusion policy is worth: the same training with and without.",
+        examples=(
+            Example("reflexarc bench diffusion-options", "every choice, three seeds; an hour"),
+            Example(
+                "reflexarc bench diffusion-options --choices encoder --seeds 1 --steps 300", "one, quickly"
+            ),
+        ),
+    ),
+    "imitation-options": Bench(
+        module="reflexarc.benches.imitation_options",
+        config="ImitationOptionsBench",
+        function="measure",
+        description="Goals and Behavior Retrieval: successes with and without them, several seeds.",
+        examples=(
+            Example("reflexarc bench imitation-options", "three seeds; half an hour"),
+            Example(
+                "reflexarc bench imitation-options --seeds 1 --diffusion-steps 0 --episodes 30",
+                "behaviour cloning alone, quickly",
+            ),
+        ),
+    ),
+    "dagger": Bench(
+        module="reflexarc.benches.dagger",
+        config="DaggerBench",
+        function="measure",
+        description="Behaviour cloning with and without interventions, for the same expert steps, by seed.",
+        examples=(
+            Example("reflexarc bench dagger", "three seeds, eighteen trainings; five minutes and more"),
+            Example(
+                "reflexarc bench dagger --seeds 0 --steps 500 --rollouts 20", "quickly, too little to learn"
+            ),
+        ),
+    ),
     "onboard": Bench(
         module="reflexarc.benches.onboard",
         config="OnboardBench",

@@ -18,6 +18,10 @@ from reflexarc.output import Output, error_block, error_document, shows_colour, 
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+# Verbs whose results are folders.
+_FOLDERS = {"train": ("out",), "record": ("out",), "demo": ("out",)}
+# Verbs that write their result, JSON, to a file.
+_FILES = {"eval": ("out",), "bench": ("out",)}
 VERBS: dict[str, Command | Group] = {
     "demo": Command(
         summary="Fly the quadrotor and move the arm in the twin, over ROS 2, and write a report.",
@@ -153,7 +157,7 @@ VERBS: dict[str, Command | Group] = {
         ),
     ),
     "data": Group(
-        summary="List, show, verify, repair, merge and delete recorded episodes.",
+        summary="List, show, verify, repair, merge, delete, export and import recorded episodes.",
         commands="reflexarc.data:COMMANDS",
     ),
     "export": Group(
@@ -218,7 +222,7 @@ def _run(path: list[str], command: Command, arguments: list[str]) -> int:
     from reflexarc.files import require_writable
 
     config, output = parse(path, command, arguments)
-    require_writable(config)
+    require_writable(config, folders=_FOLDERS.get(path[0], ()), files=_FILES.get(path[0], ()))
     if path == ["demo"] and output.json:
         return _demo_in_json(command, config, output)
     return command.invoke(config, output)

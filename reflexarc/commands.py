@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -105,6 +106,8 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
     import tyro
 
     settings = path[-1].replace("-", "_")
+    if keyword.iskeyword(settings):
+        settings += "_"
     flat: Any = tyro.conf.OmitArgPrefixes
     # The settings and --json side by side, so that every command has the flag and none declares it.
     together = dataclasses.make_dataclass(

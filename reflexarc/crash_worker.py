@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from recording import EpisodeInfo, TopicSpec, WriterConfig
-from recording.session import Session, SessionConfig
+from recording.session import Session
+from recording.session_status import SessionConfig
 
 COUNTER = TopicSpec("/crash/counter", "std_msgs/msg/UInt64", "uint64 data")
 _BALLAST = TopicSpec("/crash/ballast", "std_msgs/msg/String", "string data")

@@ -93,6 +93,38 @@ COMMANDS: Mapping[str, Command] = {
             "not finite and episodes of length zero are refused; see --skip-faulty."
         ),
     ),
+    "import": Command(
+        summary="Import a LeRobot dataset (v3) as recordings, one file an episode.",
+        config="reflexarc.datasets:ImportConfig",
+        run="reflexarc.datasets:import_episodes",
+        examples=(
+            Example("reflexarc data import datasets/cubes recordings", "a dataset that we exported"),
+            Example(
+                "reflexarc data import datasets/waves recordings --robot so101_twin --state joint_position",
+                "one of somebody else's, by saying which robot's terms its vector holds",
+            ),
+            Example("reflexarc data import datasets/cubes recordings --json", "for machines"),
+        ),
+        details=(
+            "Every file is read again and compared with the dataset. What the dataset does not know (when\n"
+            "values arrived, what was asked for, topics that were not exported) is not made up. Exporting\n"
+            "the recordings at the dataset's rate gives its tables again. A dataset of a robot with another\n"
+            "card is refused with every difference; then nothing is written."
+        ),
+    ),
+    "layout": Command(
+        summary="Write a Foxglove layout that shows a recording, or any recording of a robot.",
+        config="reflexarc.datasets:LayoutConfig",
+        run="reflexarc.datasets:write_layout",
+        examples=(
+            Example("reflexarc data layout recordings/episode_000012.mcap twelve.json", "what is in it"),
+            Example("reflexarc data layout quadrotor_twin quadrotor.json", "what a robot's card promises"),
+        ),
+        details=(
+            "The robot and its surroundings in 3D, its cameras, what was sent and asked for beside what was\n"
+            "measured (a plot each side of a robot with two arms), and health."
+        ),
+    ),
     "crash-test": Command(
         summary="Kill the recorder at random moments, and count what is left.",
         config="reflexarc.crash_test:CrashTest",

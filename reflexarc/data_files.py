@@ -79,6 +79,7 @@ def list_files(config: ListConfig, output: Output) -> int:
     output.result({"folder": config.folder, "episodes": rows})
     if output.json:
         return 0
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
@@ -92,7 +93,7 @@ def list_files(config: ListConfig, output: Output) -> int:
             str(row["messages"]),
             f"{row['size_bytes'] * 1e-6:.1f} MB",
             row["outcome"],
-            row["instruction"],
+            escape(row["instruction"]),
             _short(row["findings"]),
         )
     output.console.print(table)
@@ -109,12 +110,14 @@ def show(config: ShowConfig, output: Output) -> int:
         ConfigError: there is no such episode, or it is none.
     """
     from recording import Episode
+    from recording.authority import read_authority
     from recording.quality import judge
 
     # All of it is read anyway; what is damaged is passed over and told.
     episode = Episode.open(config.episode, scan_all=True)
     report = judge(episode)
     metadata = episode.metadata
+    authority = read_authority(episode)
     document: dict[str, Any] = {
         "path": config.episode,
         "complete": episode.is_complete,
@@ -127,6 +130,12 @@ def show(config: ShowConfig, output: Output) -> int:
         "ended": None if metadata.end is None else dataclasses.asdict(metadata.end),
         "repaired": metadata.is_repaired,
         "attachments": {name: len(data) for name, data in episode.attachments.items()},
+        "authority": None
+        if authority is None
+        else {
+            "interventions": authority.interventions,
+            "shares": authority.shares(metadata.info.start_ns + round(episode.duration_s * 1e9)),
+        },
         "quality": report.to_document(),
         "types": {name: topic.type for name, topic in episode.topics.items()},
     }
@@ -322,6 +331,14 @@ def _describe(file: EpisodeFile) -> dict[str, Any]:
     }
 
 
+def _authority(found: dict[str, Any] | None) -> str:
+    """Who commanded for how much of the time."""
+    if found is None:
+        return ""
+    shares = ", ".join(f"{source} {share:.0%}" for source, share in found["shares"].items())
+    return shares + (f"; taken over {found['interventions']} times" if found["interventions"] else "")
+
+
 def _short(findings: list[str]) -> str:
     from rich.markup import escape
 
@@ -346,6 +363,7 @@ def _print_episode(document: dict[str, Any], report: QualityReport, output: Outp
         "ended": "never: half-written" if document["ended"] is None else document["ended"]["reason"],
         "outcome": document["outcome"].value + (f": {document['reason']}" if document["reason"] else ""),
         "notes": "; ".join(document["notes"]),
+        "commanded": _authority(document["authority"]),
         "commit": info["git_commit"],
         "attachments": ", ".join(document["attachments"]),
         "damage": "; ".join(document["damages"]),

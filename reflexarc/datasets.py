@@ -1,7 +1,8 @@
-"""`reflexarc data export|import`: recordings to datasets, datasets to recordings, recordings to Rerun."""
+"""`reflexarc data export|import|layout`: recordings to and from datasets, to Rerun and for Foxglove."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,33 @@ class ExportConfig:
     stale_periods: float = 2.5
     # Write a Rerun recording of one episode instead of a dataset.
     rerun: bool = False
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What to import, and where to."""
+
+    # The dataset's folder, the one that holds meta/info.json.
+    source: Annotated[Path, tyro.conf.Positional]
+    # The folder of the recordings, which must not exist yet.
+    out: Annotated[Path, tyro.conf.Positional]
+    # The robot's card, a name or a path: what the dataset's card must agree with, or, where it has none, the
+    # robot that the dataset is of.
+    robot: str = ""
+    # The terms in observation.state, in order, where the names in the dataset do not say so.
+    state: tuple[str, ...] = ()
+    # Those in observation.environment_state.
+    environment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """What the layout is to show."""
+
+    # An episode, a folder of them (the first one counts), or a robot's card: a name or a path.
+    source: Annotated[str, tyro.conf.Positional]
+    # The file of the layout, JSON.
+    out: Annotated[Path, tyro.conf.Positional]
 
 
 def export(config: ExportConfig, output: Output) -> int:
@@ -124,4 +152,85 @@ def _export_rerun(config: ExportConfig, output: Output) -> int:
     output.result({"file": config.out, "entities": shown, "bytes": config.out.stat().st_size})
     if not output.json:
         output.console.print(f"{config.out}: open it with `rerun {config.out}`", markup=False, soft_wrap=True)
+    return 0
+
+
+def import_episodes(config: ImportConfig, output: Output) -> int:
+    """Import a dataset.
+
+    Args:
+        config: what and where to.
+        output: where progress and result go.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: nothing to import, something that cannot be, or another robot. Nothing is written then.
+    """
+    from hardware.cards.library import load_robot_card
+    from recording.lerobot_recordings import Naming, import_set
+
+    card = load_robot_card(config.robot) if config.robot else None
+    with output.progress("importing") as progress:
+        made = import_set(
+            config.source,
+            config.out,
+            card=card,
+            naming=Naming(config.state, config.environment),
+            steady_clock=time.monotonic_ns,
+            progress=progress,
+        )
+    moments = sum(one.moments for one in made)
+    output.result({"folder": config.out, "episodes": made, "moments": moments, "verified": len(made)})
+    if not output.json:
+        marked = sum(bool(one.findings) for one in made)
+        output.console.print(
+            f"{config.out}: {len(made)} episodes, {moments} moments; all read again and verified,"
+            f" {marked} to look at",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+def write_layout(config: LayoutConfig, output: Output) -> int:
+    """Write a layout for Foxglove.
+
+    Args:
+        config: what for and where to.
+        output: where the result goes.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: there is no such recording or card, or the recording holds no card.
+    """
+    import json
+
+    from hardware.cards.library import load_robot_card
+    from recording.episode import Episode
+    from recording.folder import finished
+    from recording.foxglove import layout_topics, make_layout
+    from recording.lerobot_export import card_of
+
+    path = Path(config.source)
+    if path.exists() and path.suffix != ".yaml":
+        episode = Episode.open(finished(path)[0])
+        card, root = card_of(episode), episode.metadata.info.namespace
+        topics = [name for name, topic in episode.topics.items() if topic.count]
+        layout = make_layout(card, root=root, topics=topics)
+    else:
+        card = load_robot_card(config.source)
+        layout = make_layout(card)
+    config.out.write_text(json.dumps(layout, indent=2) + "\n", encoding="utf-8")
+    shown = layout_topics(config.out)
+    output.result({"file": config.out, "robot": card.name, "topics": shown})
+    if not output.json:
+        output.console.print(
+            f"{config.out}: {len(shown)} topics of {card.name}; in Foxglove: Layouts, Import from file",
+            markup=False,
+            soft_wrap=True,
+        )
     return 0

@@ -20,18 +20,35 @@ _NAMED = (
 )
 
 
-def require_writable(config: object) -> None:
+def require_writable(config: object, *, folders: Sequence[str] = (), files: Sequence[str] = ()) -> None:
     """Refuse settings whose results could not be kept, before they are computed.
 
     Nothing is left behind: folders that are missing are made by whoever writes.
 
     Args:
         config: a command's settings.
+        folders: those of them that name a folder, never a file.
+        files: those of them that name a file, never a folder.
 
     Raises:
-        ConfigError: a file or folder to write lies where nothing can be written.
+        ConfigError: a file or folder to write lies where nothing can be written, or a file is where a folder
+            is wanted, or a folder where a file is.
     """
     for name, path in _written(config):
+        if name in folders and path.exists() and not path.is_dir():
+            raise ConfigError(
+                f"{path} is a file",
+                where=f"--{name} {path}",
+                expected="a folder, or a path where one can be made",
+                mend="give another path",
+            )
+        if name in files and path.is_dir():
+            raise ConfigError(
+                f"{path} is a folder",
+                where=f"--{name} {path}",
+                expected="a file, or a path where one can be made",
+                mend=f"name a file in it, such as {path / 'result.json'}",
+            )
         try:
             _try(path)
         except OSError as error:

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import itertools
 import json as json_library
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from hardware.errors import ConfigError
 
+# Characters in a line of a file, and seconds between two lines of progress in it.
+_FILE_WIDTH, _TELL_S = 160, 10.0
 # Called with (done, total); both count the same thing.
 Progress = Callable[[int, int], None]
 
@@ -34,7 +38,11 @@ class Output:
         """Where text for people goes: standard output, or standard error beside JSON."""
         from rich.console import Console
 
-        return Console(stderr=self.json, highlight=False)
+        console = Console(stderr=self.json, highlight=False)
+        if not console.is_terminal and not os.environ.get("COLUMNS"):
+            # A file or a pipe has no edge at which a table would have to be cut.
+            console.width = _FILE_WIDTH
+        return console
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the result for machines; nothing without `--json`."""
@@ -54,7 +62,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
-        """Show a bar on standard error while the block runs, where a person can see it.
+        """Tell on standard error how far the block is: by a bar, or by lines where there is no terminal.
 
         Args:
             text: what is going on.
@@ -63,7 +71,7 @@ class Output:
             A function to call with the number done and the number in all.
         """
         if not sys.stderr.isatty():
-            yield lambda done, total: None
+            yield self._lines(text)
             return
         from rich.console import Console
         from rich.progress import Progress as Bars
@@ -75,6 +83,19 @@ class Output:
                 yield lambda done, total: bars.update(task, completed=done, total=total)
             finally:
                 self._bars.remove(bars)
+
+    def _lines(self, text: str) -> Progress:
+        """Tell in lines, now and then: such a file is looked at to see whether something still goes on."""
+        told_s = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told_s
+            now_s = time.monotonic()
+            if now_s - told_s >= _TELL_S:
+                told_s = now_s
+                self.log(f"{text}: {done} of {total}")
+
+        return tell
 
 
 def to_json(document: Mapping[str, Any]) -> str:
@@ -102,7 +123,7 @@ def error_document(error: ConfigError, exit_code: int) -> dict[str, Any]:
 
 
 def error_block(error: ConfigError, *, colour: bool) -> str:
-    """Describe bad input to people: one block, one paragraph a finding.
+    """Describe bad input to people: one block; findings that differ in the fault alone share the rest.
 
     Args:
         error: what is wrong.
@@ -112,14 +133,13 @@ def error_block(error: ConfigError, *, colour: bool) -> str:
         The text, without a final line break.
     """
     bold, red, plain = ("\033[1m", "\033[1;31m", "\033[0m") if colour else ("", "", "")
-    blocks = [
-        f"{red}error:{plain} {bold}{e.what}{plain}\n"
-        f"  where     {e.where}\n"
-        f"  expected  {e.expected}\n"
-        f"  to mend   {e.mend}"
-        for e in error_findings(error)
-    ]
-    return "\n".join(blocks)
+    lines: list[str] = []
+    for (where, expected, mend), alike in itertools.groupby(
+        error_findings(error), key=lambda e: (e.where, e.expected, e.mend)
+    ):
+        lines += [f"{red}error:{plain} {bold}{e.what}{plain}" for e in alike]
+        lines += [f"  where     {where}", f"  expected  {expected}", f"  to mend   {mend}"]
+    return "\n".join(lines)
 
 
 def shows_colour(stream: Any) -> bool:  # noqa: ANN401

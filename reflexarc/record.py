@@ -236,7 +236,6 @@ class _Watch:
 
     def __init__(self, config: RecordConfig, client: RecorderClient, made: Recorded) -> None:
         self._config, self._client, self._made = config, client, made
-        self._was_recording = False
         self._finished = 0
         self._waits_since_s: float | None = None
         # Since when the open episode runs, since when its task is solved, and when the twin was last asked

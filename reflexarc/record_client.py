@@ -6,26 +6,22 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from reflexarc_ros import qos
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from hardware.errors import ConfigError
-from reflexarc.graph import find_namespace
+from reflexarc.graph_client import GraphClient
 
 NODE = "recorder_node"
-_SUFFIX = f"/{NODE}/start"
 # What is asked for with a text, by topic.
 TEXTS = {"failure": "failure_reason", "note": "note", "instruction": "instruction"}
 _POLL_S = 0.02
 
 
-class RecorderClient:
+class RecorderClient(GraphClient):
     """One recorder, seen from outside; a context manager.
 
     Args:
@@ -41,36 +37,22 @@ class RecorderClient:
         self, namespace: str, *, search_s: float, is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """Join the graph."""
-        self._wanted, self._search_s, self._is_alive = namespace, search_s, is_alive
-        self._context = rclpy.Context()
-        # The words of this process are not ROS's.
-        self._context.init(args=[])
-        self._node = rclpy.create_node("reflexarc_record", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__(
+            "reflexarc_record",
+            f"/{NODE}/start",
+            namespace=namespace,
+            search_s=search_s,
+            what="recorder",
+            expected="a running system that records",
+            mend="start one (reflexarc up arm record:=recordings), or name one: reflexarc record arm",
+        )
+        self._is_alive = is_alive
         self._lock = threading.Lock()
         self._status: Mapping[str, Any] = {}
-        self._clients: dict[str, Any] = {}
-        self._running = True
-        self._thread = threading.Thread(target=self._spin, name="recorder-client", daemon=True)
-        self.namespace = ""
 
     def __enter__(self) -> Self:
         """Find the recorder."""
-        self._thread.start()
-        try:
-            self.namespace = find_namespace(
-                self._names,
-                _SUFFIX,
-                wanted=self._wanted,
-                search_s=self._search_s,
-                what="recorder",
-                expected="a running system that records",
-                mend="start one (reflexarc up arm record:=recordings), or name one: reflexarc record arm",
-            )
-        except BaseException:
-            self.close()
-            raise
+        super().__enter__()
         self._node.create_subscription(
             String, f"{self.namespace}/{NODE}/status", self._on_status, qos.LATCHED
         )
@@ -79,15 +61,6 @@ class RecorderClient:
             for request, topic in TEXTS.items()
         }
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the graph."""
-        self.close()
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -131,34 +104,17 @@ class RecorderClient:
         Returns:
             Whether it was done, and the answer in words.
         """
-        client = self._clients.get(service)
-        if client is None:
-            client = self._node.create_client(Trigger, f"{self.namespace}/{service}")
-            self._clients[service] = client
-        deadline_s = time.monotonic() + timeout_s
-        while not client.service_is_ready():
-            if time.monotonic() > deadline_s or not self._is_alive():
-                return False, f"there is no service {self.namespace}/{service}"
-            time.sleep(_POLL_S)
-        future = client.call_async(Trigger.Request())
-        while not future.done():
-            if time.monotonic() > deadline_s or not self._is_alive():
-                return False, f"{service}: no answer within {timeout_s:g} s"
-            time.sleep(_POLL_S)
-        answer = future.result()
-        return bool(answer.success), str(answer.message)
+        request = Trigger.Request()
+        answer = self._call(Trigger, service, request, timeout_s=timeout_s, is_alive=self._is_alive)
+        if answer is not None:
+            return bool(answer.success), str(answer.message)
+        name = f"{self.namespace}/{service}"
+        if name not in super()._services():
+            return False, f"there is no service {name}"
+        return False, f"{service}: no answer within {timeout_s:g} s"
 
-    def close(self) -> None:
-        """Leave the graph."""
-        self._running = False
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
-    def _names(self) -> list[str]:
-        """The services that are known now."""
+    def _services(self) -> list[str]:
+        """The services that are known now, as long as there is somebody to record."""
         if not self._is_alive():
             raise ConfigError(
                 "the system ended before it recorded",
@@ -166,12 +122,7 @@ class RecorderClient:
                 expected="a system that comes up",
                 mend="see what its nodes said above",
             )
-        time.sleep(_POLL_S)
-        return [name for name, _ in self._node.get_service_names_and_types()]
-
-    def _spin(self) -> None:
-        while self._running:
-            self._executor.spin_once(timeout_sec=0.05)
+        return super()._services()
 
     def _on_status(self, message: String) -> None:
         with self._lock:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
-from rclpy.executors import SingleThreadedExecutor
 from reflexarc_ros import qos
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
 from hardware.teleop import Operator, load_mapping, make_device
-from reflexarc.graph import find_namespace
+from reflexarc.graph_client import GraphClient
 
 _NODE = "teleop_node"
-_GATE = "/gate_node/reset_estop"
-_POLL_S = 0.02
+_RESET = "gate_node/reset_estop"
 _ANSWER_S, _COME_UP_S = 10.0, 60.0
 # rcl_interfaces: the value is true or false.
 _BOOL = 1
 
 
-class TeleopClient:
+class TeleopClient(GraphClient):
     """One robot with its operator, seen from outside; a context manager.
 
     Args:
@@ -43,55 +38,18 @@ class TeleopClient:
 
     def __init__(self, namespace: str, *, search_s: float) -> None:
         """Join the graph."""
-        self._wanted, self._search_s = namespace, search_s
-        self._context = rclpy.Context()
-        # The words of this process are not ROS's.
-        self._context.init(args=[])
-        self._node = rclpy.create_node("reflexarc_teleop", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        super().__init__(
+            "reflexarc_teleop",
+            f"/{_RESET}",
+            namespace=namespace,
+            search_s=search_s,
+            what="robot",
+            expected="a running system",
+            mend="start one (reflexarc up arm policy:=none), or set ROS_DOMAIN_ID to its domain",
+        )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
-        self._running = True
-        self._thread = threading.Thread(target=self._spin, name="teleop-client", daemon=True)
-        self.namespace = ""
         # What teleop_node said last: its values on /diagnostics, and its message.
         self.status: Mapping[str, str] = {}
-
-    def __enter__(self) -> Self:
-        """Find the robot."""
-        self._thread.start()
-        try:
-            self.namespace = find_namespace(
-                self._services,
-                _GATE,
-                wanted=self._wanted,
-                search_s=self._search_s,
-                what="robot",
-                expected="a running system",
-                mend="start one (reflexarc up arm policy:=none), or set ROS_DOMAIN_ID to its domain",
-            )
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the graph."""
-        self.close()
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self._running = False
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
 
     def wait_for_operator(self, timeout_s: float) -> bool:
         """Whether a teleop_node runs for the robot.
@@ -110,7 +68,7 @@ class TeleopClient:
 
     def release_stop(self) -> tuple[bool, str]:
         """Release the gate's emergency stop; gives whether it was done, and the answer in words."""
-        answer = self._call(Trigger, _GATE, Trigger.Request())
+        answer = self._call(Trigger, _RESET, Trigger.Request(), timeout_s=_ANSWER_S)
         if answer is None:
             return False, "the gate does not answer"
         return bool(answer.success), f"emergency stop {answer.message}"
@@ -132,7 +90,8 @@ class TeleopClient:
         from reflexarc_ros.teleop_node import read_options
 
         names = ("card", "interface", "use_sim_time")
-        answer = self._call(GetParameters, "/gate_node/get_parameters", GetParameters.Request(names=names))
+        request = GetParameters.Request(names=names)
+        answer = self._call(GetParameters, "gate_node/get_parameters", request, timeout_s=_ANSWER_S)
         if answer is None:
             raise ConfigError(
                 f"the gate of {self.namespace} does not answer",
@@ -185,41 +144,12 @@ class TeleopClient:
 
     def _change(self, transition: int, is_alive: Callable[[], bool]) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        answer = self._call(ChangeState, f"/{_NODE}/change_state", request, _COME_UP_S, is_alive)
+        service = f"{_NODE}/change_state"
+        answer = self._call(ChangeState, service, request, timeout_s=_COME_UP_S, is_alive=is_alive)
         return answer is not None and bool(answer.success)
-
-    def _call(
-        self,
-        kind: Any,  # noqa: ANN401
-        service: str,
-        request: Any,  # noqa: ANN401
-        timeout_s: float = _ANSWER_S,
-        is_alive: Callable[[], bool] = lambda: True,
-    ) -> Any:  # noqa: ANN401
-        """The answer of a service, or None."""
-        client = self._node.create_client(kind, f"{self.namespace}{service}")
-        deadline_s = time.monotonic() + timeout_s
-        while not client.service_is_ready():
-            if time.monotonic() > deadline_s or not is_alive():
-                return None
-            time.sleep(_POLL_S)
-        future = client.call_async(request)
-        while not future.done():
-            if time.monotonic() > deadline_s or not is_alive():
-                return None
-            time.sleep(_POLL_S)
-        return future.result()
-
-    def _services(self) -> list[str]:
-        time.sleep(_POLL_S)
-        return [name for name, _ in self._node.get_service_names_and_types()]
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name == f"{self.namespace}/{_NODE}".lstrip("/"):
                 words = status.message.partition(": ")[2] or status.message
                 self.status = {**{v.key: v.value for v in status.values}, "message": words}
-
-    def _spin(self) -> None:
-        while self._running:
-            self._executor.spin_once(timeout_sec=0.05)

@@ -13,6 +13,7 @@ from reflexarc.output import Output
 if TYPE_CHECKING:
     from policies.bc.config import TrainConfig
     from policies.demonstrations.config import ImitationConfig
+    from policies.demonstrations.dagger import Round
     from policies.demonstrations.folder import Evaluation
     from policies.diffusion.config import DiffusionConfig
     from policies.lerobot.config import ActTrainConfig
@@ -35,6 +36,14 @@ COMMANDS: Mapping[str, Command] = {
             Example(
                 "reflexarc train bc --out /tmp/again --data demos.npz --seed 1",
                 "from demonstrations in a file, another seed",
+            ),
+            Example(
+                "reflexarc train bc --out mine --data recordings --interventions monday tuesday",
+                "DAgger: beside demonstrations, what a person did who took over from a policy",
+            ),
+            Example(
+                "reflexarc train bc --out mine --episodes 12 --noise-std-rad 0 --dagger-rounds 3",
+                "DAgger in the twin: the scripted expert takes over, three rounds",
             ),
         ),
         details=(
@@ -203,6 +212,8 @@ def _train_imitation(
     config: ImitationConfig | ActTrainConfig, output: Output, train: Callable[..., Path]
 ) -> int:
     history: list[Evaluation] = []
+    rounds: list[Round] = []
+    total = config.steps * (1 + getattr(config, "dagger_rounds", 0))
     with output.progress("training") as progress:
 
         def note(evaluation: Evaluation) -> None:
@@ -213,9 +224,20 @@ def _train_imitation(
                 + (f"  successes {evaluation.successes}/{evaluation.rollouts}" if evaluation.rollouts else "")
             )
 
-        folder = train(config, progress=note, tick=lambda step: progress(step, config.steps))
-    best = max(history, key=lambda evaluation: evaluation.rank)
-    output.result({"folder": folder, "best": asdict(best), "history": [asdict(e) for e in history]})
+        def note_round(found: Round) -> None:
+            rounds.append(found)
+            output.log(
+                f"round {found.number}: {found.alone} of {found.attempts} attempts succeeded alone,"
+                f" {found.successes} with the expert, who took over {found.interventions} times:"
+                f" {found.expert_steps} of {found.steps} steps, {found.labels} of them new labels"
+            )
+
+        settings = {"on_round": note_round} if getattr(config, "dagger_rounds", 0) else {}
+        folder = train(config, progress=note, tick=lambda step: progress(step, total), **settings)
+    # Of several trainings, the last one made the folder.
+    best = max((e for e in history if e.step > total - config.steps), key=lambda e: e.rank)
+    document = {"folder": folder, "best": asdict(best), "history": [asdict(e) for e in history]}
+    output.result({**document, **({"rounds": [asdict(found) for found in rounds]} if rounds else {})})
     if not output.json:
         output.console.print(f"policy folder: {folder} (weights of step {best.step})")
     return 0

@@ -321,14 +321,17 @@ def test_the_errors_on_the_page_are_those_of_the_code() -> None:
         assert str(finding) == shown[what]
 
 
-def test_the_example_controller_is_one() -> None:
+def test_the_example_controllers_are_some() -> None:
     from hardware import schema
     from policies.bc.policy import BcOptions
     from policies.controller import ControllerConfig
 
-    (text,) = fenced(PAGES["docs/policy-cards.md"], "yaml")
-    config = schema.parse(ControllerConfig, yaml.safe_load(text), where="controller.yaml")
-    schema.parse(BcOptions, dict(config.options), where="options")
+    plain, asking = (
+        schema.parse(ControllerConfig, yaml.safe_load(text), where="controller.yaml")
+        for text in fenced(PAGES["docs/policy-cards.md"], "yaml")
+    )
+    schema.parse(BcOptions, dict(plain.options), where="options")
+    assert asking.goal["cube_position"].unit == "m"
 
 
 def test_the_example_node_publishes_what_the_gate_reads() -> None:

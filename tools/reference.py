@@ -32,7 +32,8 @@ import results_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs/results"
-_BLOCK = re.compile(r"(<!-- begin: (?P<what>[^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BEGIN = "<!-- begin: "
+_BLOCK = re.compile(rf"({_BEGIN}(?P<what>[^\n]+?) -->\n)(?:(?!{_BEGIN}).)*?(<!-- end -->)", re.DOTALL)
 _WORDS = {str: "text", bool: "true or false", int: "whole number", float: "number", Any: "anything"}
 _MISSING = dataclasses.MISSING
 # Stands for a new line in a cell.
@@ -77,7 +78,15 @@ def fill(text: str) -> str:
 
     Returns:
         The page with its tables up to date.
+
+    Raises:
+        ValueError: a block has a beginning and no end.
     """
+    whole = {match.start() for match in _BLOCK.finditer(text)}
+    for begun in re.finditer(re.escape(_BEGIN), text):
+        if begun.start() not in whole:
+            line = text[begun.start() :].partition("\n")[0]
+            raise ValueError(f"{line}: no line '<!-- end -->' before the next block; add one below it")
     return _BLOCK.sub(lambda m: f"{m[1]}\n{block(m['what'])}\n\n{m[3]}", text)
 
 
@@ -255,10 +264,25 @@ def policies() -> str:
     return table(heads, rows)
 
 
+def interventions() -> str:
+    """Policies that learned with and without interventions."""
+    return table(*results_table.interventions(RESULTS))
+
+
 def students() -> str:
     """What different trainings of RAPTOR's student gave."""
     heads, rows = results_table.students(RESULTS)
     return table(heads, rows)
+
+
+def goals() -> str:
+    """Policies that learned with and without a goal."""
+    return table(*results_table.imitation(RESULTS, "goals"))
+
+
+def retrieval() -> str:
+    """Policies that learned from few demonstrations, and from what was retrieved beside them."""
+    return table(*results_table.imitation(RESULTS, "retrieval"))
 
 
 def machines() -> str:
@@ -281,6 +305,9 @@ _MAKERS: Mapping[str, Callable[..., str]] = {
         figures,
         policies,
         students,
+        interventions,
+        goals,
+        retrieval,
         machines,
     )
 }

@@ -208,6 +208,11 @@ def _arm_diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{what}, small diffusion policy", figure
 
 
+def _arm_images(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for what, figure in _arm(d):
+        yield f"{what}, small diffusion policy that sees the cube through two cameras", figure
+
+
 def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ours = d["rows"][1:]
     for row in ours:
@@ -280,6 +285,33 @@ _STUDENT = (
 )
 
 
+def interventions(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Policies that were learned with and without interventions.
+
+    Args:
+        folder: holds `dagger.json`.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "dagger.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    rows = [
+        (row["name"], f"{row['expert_steps']:,.0f}", row["seeds"].replace(" ", ", "), _together(row))
+        for row in document["rows"]
+    ]
+    return ("learned from", "expert steps", "successes by seed", "together"), rows
+
+
+def _dagger(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        yield f"cubes picked up by behaviour cloning, {row['name']}", _together(row)
+
+
+def _together(row: Mapping[str, Any]) -> str:
+    return f"{row['successes']} of {row['rollouts']} ({_interval(row)})"
+
+
 def _spread(values: Sequence[float], key: str) -> str:
     scale, digits, unit = (1.0, 3, " m") if key.endswith("_m") else (100.0, 1, " %")
     low, middle, high = (f"{scale * f(values):.{digits}f}" for f in (min, statistics.median, max))
@@ -332,12 +364,50 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
+def imitation(folder: Path, kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Policies that were learned with and without an option.
+
+    Args:
+        folder: holds `imitation_options.json`.
+        kind: the option: goals or retrieval.
+
+    Returns:
+        The heads and the rows of the table.
+    """
+    path = folder / "imitation_options.json"
+    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in document["rows"]:
+        if (", few" in row["name"]) == (kind == "retrieval"):
+            found.setdefault(row["name"], []).append(row)
+    rows = [
+        (name, *(str(row["successes"]) for row in some[:-1]), _share(some[-1]))
+        for name, some in found.items()
+    ]
+    seeds = max((len(some) - 1 for some in found.values()), default=0)
+    return ("learned", *(f"seed {number}" for number in range(seeds)), "together"), rows
+
+
+def _imitation_options(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in d["rows"]:
+        if row["seed"] == "all":
+            yield f"cubes held where they were asked for, {row['name']}", _share(row)
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return f"{row['successes']} of {row['trials']} ({_interval(row)})"
+
+
 _READERS = {
+    "dagger": _dagger,
+    "imitation_options": _imitation_options,
     "demo": _demo,
     "eval_arm": _arm,
     "eval_expert_peg_insert": _expert,
     "eval_expert_push_t": _expert,
     "eval_arm_diffusion": _arm_diffusion,
+    "eval_arm_images": _arm_images,
+    "eval_peg_diffusion": _expert,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,

@@ -15,7 +15,7 @@ import numpy as np
 from hardware.command import Command, CommandKind, FloatArray
 from hardware.drones.crazyflie_card import check_card
 from hardware.drones.crazyflie_pilot import CrazyfliePilot, Move, Step
-from hardware.drones.crazyflie_radio import Radio, send_reference
+from hardware.drones.crazyflie_radio import NoRadioError, Radio, send_reference
 from hardware.drones.crazyflie_telemetry import Telemetry
 from hardware.drones.crazyflie_wire import ACTIVATION_PERIOD_NS, SetpointKind
 from hardware.drones.piloted import PilotedVehicle
@@ -26,6 +26,8 @@ from hardware.errors import ConfigError, Refusal
 from hardware.parameters import number, numbers
 from hardware.robot import RobotCard
 
+# How often somebody who waits for the link looks whether there is any hope, seconds.
+_ASK_S = 0.05
 _DEFAULT_LINK = "radio://0/80/2M/E7E7E7E7E7"
 _REOPEN_S = 0.5
 # How long `disconnect` stays with a flying vehicle.
@@ -78,6 +80,7 @@ class CrazyflieVehicle(PilotedVehicle):
         self._is_over = threading.Event()
         self._is_ready = threading.Event()
         self._radio: Radio | None = None
+        self._has_no_radio = False
         self._link_problem = ""
         self._parameter_problems: tuple[str, ...] = ()
         self._told = Telemetry()
@@ -100,8 +103,18 @@ class CrazyflieVehicle(PilotedVehicle):
         self._is_ready.clear()
         self._thread = threading.Thread(target=self._work, name="crazyflie", daemon=True)
         self._thread.start()
-        if not self._is_ready.wait(self._connect_s):
+        deadline_s = time.monotonic() + self._connect_s
+        while not self._is_ready.wait(_ASK_S):
+            if time.monotonic() < deadline_s and not self._has_no_radio:
+                continue
             self._end()
+            if self._has_no_radio:
+                raise ConfigError(
+                    self._link_problem,
+                    where=f"robot card {self.card.name!r}",
+                    expected="a Crazyradio on USB that this user may open",
+                    mend="plug it in, or permit its USB device to this user with a udev rule",
+                )
             raise ConfigError(
                 self._link_problem or f"no Crazyflie answers within {self._connect_s:g} s",
                 where=f"robot card {self.card.name!r}, link {self._uri}",
@@ -204,7 +217,7 @@ class CrazyflieVehicle(PilotedVehicle):
                     on_status=self._on_status,
                 )
             except (LinkError, OSError) as error:
-                self._link_problem = str(error)
+                self._link_problem, self._has_no_radio = str(error), isinstance(error, NoRadioError)
                 self._is_over.wait(_REOPEN_S)
                 continue
             with self._lock:

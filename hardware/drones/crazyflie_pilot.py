@@ -121,7 +121,6 @@ class CrazyfliePilot:
         self._goal_m = 0.0
         self._duration_ns = 0
         self._on_request = False
-        self._has_flown = False
 
     # --- requests -----------------------------------------------------------------------------
 

@@ -32,7 +32,13 @@ from hardware.frames import yaw_of, yaw_quaternion
 _STATE_MS, _STATUS_MS = 10, 100
 # Velocity per position error, and the fastest velocity that is asked for.
 _GAIN_PER_S, _SPEED_M_S = 1.5, 1.5
+# What cflib says where no radio is there.
+_NO_RADIO = "Cannot find a Crazyradio"
 LogCallback = Callable[[int, Mapping[str, float]], None]
+
+
+class NoRadioError(LinkError):
+    """This machine has nothing to talk to a Crazyflie with; to try again is of no use."""
 
 
 class Radio:
@@ -45,6 +51,7 @@ class Radio:
         on_status: called with a stamp and the values of `STATUS_VARIABLES`.
 
     Raises:
+        NoRadioError: no Crazyradio is plugged in.
         LinkError: nobody answers, or the firmware does not log what is needed.
     """
 
@@ -59,9 +66,12 @@ class Radio:
             cflib.crtp.init_drivers()
         self._uri = uri
         self._is_open, self._has_parameters = threading.Event(), threading.Event()
+        # Set as soon as it is known whether the link is open.
+        self._is_decided = threading.Event()
         self.lost = ""
         self._cf: Any = Crazyflie()
-        self._cf.connected.add_callback(lambda link: self._is_open.set())
+        for event in (self._is_open, self._is_decided):
+            self._cf.connected.add_callback(lambda link, event=event: event.set())
         self._cf.fully_connected.add_callback(lambda link: self._has_parameters.set())
         self._cf.connection_failed.add_callback(self._on_lost)
         self._cf.connection_lost.add_callback(self._on_lost)
@@ -69,7 +79,10 @@ class Radio:
         self._cf.link_statistics.link_quality_updated.add_callback(self._on_quality)
         try:
             self._cf.open_link(uri)
-            if not self._is_open.wait(timeout_s):
+            self._is_decided.wait(timeout_s)
+            if not self._is_open.is_set():
+                if _NO_RADIO in self.lost:
+                    raise NoRadioError(f"{uri}: no Crazyradio is plugged in, or this user may not use it")
                 raise LinkError(f"{uri}: {self.lost or f'no Crazyflie answers within {timeout_s:g} s'}")
             for name, period_ms, variables, callback in (
                 ("state", _STATE_MS, STATE_VARIABLES, on_state),
@@ -193,6 +206,7 @@ class Radio:
 
     def _on_lost(self, uri: str, words: str) -> None:
         self.lost = words.splitlines()[0] if words else "the connection is lost"
+        self._is_decided.set()
 
     def _on_quality(self, percent: float) -> None:
         self.quality = percent / 100.0

@@ -14,7 +14,7 @@ from policies.bc.config import TrainConfig
 from policies.bc.model import BcModule
 from policies.demonstrations.episode import Episode
 from policies.demonstrations.folder import Evaluation
-from policies.demonstrations.layout import Layout
+from policies.demonstrations.layout import IndexArray, Layout
 from policies.demonstrations.optimise import average, warm_cosine
 from policies.demonstrations.statistics import fit_normalisation
 from policies.demonstrations.windows import Windows, make_windows, split_episodes
@@ -88,6 +88,10 @@ def fit(
     )
     inputs, targets = _tensors(training, module)
     held_out = _tensors(validation, module)
+    checked = validation.learned
+    asked = _ask(
+        held_out[0], validation, checked, layout, config.goal_steps, np.random.default_rng((config.seed, 2))
+    )
     random = np.random.default_rng((config.seed, 1))
     history: list[Evaluation] = []
     best: tuple[Evaluation, BcModule] | None = None
@@ -96,8 +100,9 @@ def fit(
     for step in range(1, config.steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * warm_cosine(step / config.steps)
-        rows = torch.from_numpy(random.integers(0, len(inputs), size=config.batch_size))
-        loss = (module.normalised(inputs[rows]) - targets[rows]).abs().mean()
+        rows = training.draw(random, config.batch_size)
+        seen = _ask(inputs, training, rows, layout, config.goal_steps, random)
+        loss = _loss(module.normalised(seen) - targets[rows], training, rows)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -108,7 +113,7 @@ def fit(
         if step % config.evaluate_every and step != config.steps:
             continue
         with torch.inference_mode():
-            missed = float((averaged.normalised(held_out[0]) - held_out[1]).abs().mean())
+            missed = float(_loss(averaged.normalised(asked) - held_out[1][checked], validation, checked))
         successes = roll_out(averaged) if roll_out is not None else 0
         found = Evaluation(
             step, sum(recent) / len(recent), missed, successes, config.rollouts if roll_out else 0
@@ -123,7 +128,29 @@ def fit(
         if stale >= config.patience:
             break
     assert best is not None  # The last step is always evaluated.
-    return Outcome(best[1], best[0], tuple(history), len(training), len(validation))
+    return Outcome(best[1], best[0], tuple(history), len(training.learned), len(checked))
+
+
+def _loss(error: Tensor, windows: Windows, rows: IndexArray) -> Tensor:
+    """The mean absolute error of chunks, of their labels alone."""
+    if windows.labels is None:
+        return error.abs().mean()
+    return error[torch.from_numpy(windows.labels[rows])].abs().mean()
+
+
+def _ask(
+    inputs: Tensor,
+    windows: Windows,
+    rows: IndexArray,
+    layout: Layout,
+    steps: tuple[int, int],
+    random: np.random.Generator,
+) -> Tensor:
+    """What pairs have observed, asked for what they came to where the policy has a goal."""
+    seen = inputs[rows]
+    if len(layout.goal):
+        seen[:, layout.goal] = inputs[windows.ahead(rows, steps, random)][:, layout.goal]
+    return seen
 
 
 def _tensors(windows: Windows, module: BcModule) -> tuple[Tensor, Tensor]:

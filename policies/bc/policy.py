@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.errors import ConfigError, ConfigErrors
@@ -15,7 +13,7 @@ from hardware.robot import Observation
 from policies.bc.network import Backend, BcWeights, NumpyBackend
 from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
 from policies.demonstrations.layout import Float32Array, Layout
-from policies.policy import ActContext, PolicyError
+from policies.policy import ActContext, PolicyError, Stateless
 from policies.runtime.engines import (
     BackendName,
     Device,
@@ -40,7 +38,7 @@ class BcOptions:
     device: Device = Device.CPU
 
 
-class BcPolicy:
+class BcPolicy(Stateless):
     """A policy cloned from demonstrations. Implements `policies.policy.Policy`; it has no memory.
 
     Args:
@@ -97,28 +95,6 @@ class BcPolicy:
     def backend(self) -> str:
         """The name of the back end in use."""
         return self._backend.name
-
-    @property
-    def state(self) -> Mapping[str, NDArray[np.float32]]:
-        """The recurrent state: there is none."""
-        return {}
-
-    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the recurrent state.
-
-        Args:
-            state: as `state` gives it: empty.
-
-        Raises:
-            ConfigError: the state is not empty.
-        """
-        if state:
-            raise ConfigError(
-                f"a state of {', '.join(state)}",
-                where=f"recurrent state of policy {self.card.name!r}",
-                expected="an empty one: the policy has no memory",
-                mend="pass what the policy's `state` gave",
-            )
 
     def reset(self, seed: int | None = None) -> None:
         """Begin anew, which changes nothing: the policy has no memory and draws no random numbers.

@@ -12,6 +12,7 @@ from policies.bc.model import BcModule
 from policies.bc.network import NumpyBackend
 from policies.bc.onnx_model import onnx_model
 from policies.card import ONNX_FILE, WEIGHTS_FILE
+from policies.demonstrations.dagger import Round, train_rounds
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Layout
 from policies.demonstrations.rollout import make_task, successes
@@ -23,6 +24,7 @@ def train(
     *,
     progress: Callable[[Evaluation], None] | None = None,
     tick: Callable[[int], None] | None = None,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Path:
     """Train a policy and write its folder.
 
@@ -34,6 +36,7 @@ def train(
         config: every setting.
         progress: is told every evaluation.
         tick: is told every gradient step.
+        on_round: is told every round of DAgger, where the config asks for some.
 
     Returns:
         The policy folder.
@@ -41,8 +44,10 @@ def train(
     Raises:
         ConfigError: no such robot, demonstrations that do not fit it, or too few of them.
     """
+    if config.dagger_rounds:
+        return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
     robot = load_robot_card(config.robot)
-    layout = Layout.of(robot, config.observation)
+    layout = Layout.of(robot, config.observation, goal=config.goal)
     demonstrations = get_demonstrations(config, robot)
     outcome = fit(
         config,

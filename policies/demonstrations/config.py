@@ -16,6 +16,24 @@ class ImitationConfig:
     # Demonstrations: a folder of recordings, a LeRobot dataset, or an .npz file of `sim.experts`; empty:
     # the task's expert gives them anew.
     data: str = ""
+    # Recordings in which a person took over from a policy (DAgger): a folder each, a LeRobot dataset, or an
+    # .npz file. Only what the person did while in command is learned, beside the demonstrations.
+    interventions: tuple[str, ...] = ()
+    # Behavior Retrieval: a large set of any behaviour, given as `data` is. Those of its steps that are most
+    # like the demonstrations are learned from too. Empty: none.
+    retrieve_from: str = ""
+    # The share of its steps that is.
+    retrieve_share: float = 0.3
+    # DAgger in the twin: so many times, the trained policy works, the task's expert takes over where it is
+    # lost, and all is learned anew.
+    dagger_rounds: int = 0
+    # Attempts a round, and the seed of the first.
+    dagger_episodes: int = 20
+    dagger_seed: int = 2_000_000
+    # The expert takes over when its target of some joint is farther than this from the policy's for 0.2 s,
+    # or half of the task's time has passed; it gives back when none is farther than the other, rad.
+    dagger_takeover_rad: float = 0.15
+    dagger_return_rad: float = 0.06
     # How many the expert gives, and the seed of the first: far from the seeds of roll-outs and tests.
     episodes: int = 600
     demonstration_seed: int = 1_000_000
@@ -31,6 +49,11 @@ class ImitationConfig:
     seed: int = 0
     # The terms that the policy sees, by their names on the robot card.
     observation: tuple[str, ...] = ("joint_position", "joint_velocity", "cube_position", "cube_orientation")
+    # Goal conditioning: the terms that the policy is asked for, by their names on the robot card. In training
+    # each is what it was later in the same demonstration (hindsight); a run says what it is to become.
+    goal: tuple[str, ...] = ()
+    # How much later, at least and at most, seconds; never behind the demonstration's end.
+    goal_ahead_s: tuple[float, float] = (0.4, 4.0)
     # The term that actions are learned as offsets from; empty: absolute set-points.
     relative_to: str = "joint_position"
     # Time between two actions of a demonstration and of a chunk, seconds.
@@ -79,6 +102,9 @@ class ImitationConfig:
             "step_s",
             "horizon",
             "execute",
+            "dagger_episodes",
+            "dagger_takeover_rad",
+            "dagger_return_rad",
             "rate_hz",
             "steps",
             "batch_size",
@@ -93,9 +119,43 @@ class ImitationConfig:
         for name in ("validation_share", "average_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise out_of_range(name, getattr(self, name), "a share, at least 0 and below 1")
-        for name in ("rollouts", "blend_s", "noise_std_rad", "demonstration_seed", "rollout_seed", "seed"):
+        if self.dagger_return_rad > self.dagger_takeover_rad:
+            raise out_of_range(
+                "dagger_return_rad",
+                self.dagger_return_rad,
+                f"at most {self.dagger_takeover_rad}, to take over",
+            )
+        for name in (
+            "rollouts",
+            "blend_s",
+            "noise_std_rad",
+            "dagger_rounds",
+            "dagger_seed",
+            "demonstration_seed",
+            "rollout_seed",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise out_of_range(name, getattr(self, name), "zero or a positive number")
+
+        if not 0.0 < self.retrieve_share <= 1.0:
+            raise out_of_range("retrieve_share", self.retrieve_share, "a share above 0 and at most 1")
+        earliest_s, latest_s = self.goal_ahead_s
+        if not 0.0 <= earliest_s <= latest_s:
+            raise out_of_range("goal_ahead_s", self.goal_ahead_s, "two times, the earlier one first")
+        for name in ("rollouts", "dagger_rounds"):
+            if self.goal and getattr(self, name):
+                raise out_of_range(
+                    name,
+                    getattr(self, name),
+                    "0 for a policy with a goal: tasks ask for none, so that the validation loss chooses",
+                )
+
+    @property
+    def goal_steps(self) -> tuple[int, int]:
+        """How many steps later a goal is, at least and at most."""
+        earliest_s, latest_s = self.goal_ahead_s
+        return round(earliest_s / self.step_s), round(latest_s / self.step_s)
 
     def _check_positive(self, *names: str) -> None:
         for name in names:

@@ -23,14 +23,21 @@ class Episode:
     actions: FloatArray
     # What the cameras saw before each action, by camera name, (T, H, W, 3) uint8.
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    # How often each step is learned from, in proportion, (T,); 0: never. None: all alike.
+    weight: NDArray[np.float32] | None = None
+    # Whether each action was the expert's own, (T,); what another one did is seen, but no label. None: all.
+    expert: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         """Check that everything has the same number of steps, and that every number is one.
 
         Raises:
-            ConfigError: no steps, terms and actions of different lengths, or a number that is not finite.
+            ConfigError: no steps, terms and actions of different lengths, a number that is not finite, or a
+                weight below zero.
         """
         everything: dict[str, NDArray[np.generic]] = {**self.observations, **self.images}
+        if self.expert is not None:
+            everything["expert"] = self.expert
         lengths = {name: len(values) for name, values in everything.items()}
         if not len(self.actions) or set(lengths.values()) != {len(self.actions)}:
             raise ConfigError(
@@ -48,6 +55,16 @@ class Episode:
                     expected="finite numbers",
                     mend="leave the episode out, or record it again",
                 )
+        weight = self.weight
+        if weight is not None and not (
+            weight.shape == (len(self.actions),) and np.isfinite(weight).all() and (weight >= 0.0).all()
+        ):
+            raise ConfigError(
+                f"weights of shape {weight.shape}",
+                where="demonstration",
+                expected=f"{len(self.actions)} finite numbers, zero or more: one a step",
+                mend="correct the weights",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +87,7 @@ class DemonstrationSet:
 
     @property
     def sha256(self) -> str:
-        """A hash over observations, actions, episode numbers and images."""
+        """A hash over observations, actions, episode numbers and images, and over weights and who acted."""
         digest = hashlib.sha256()
         lengths = [len(episode.actions) for episode in self.episodes]
         first = self.episodes[0]
@@ -82,6 +99,11 @@ class DemonstrationSet:
         for camera in sorted(first.images):
             for episode in self.episodes:
                 _add(digest, camera, episode.images[camera])
+        for number, episode in enumerate(self.episodes):
+            if episode.weight is not None:
+                _add(digest, f"weight {number}", episode.weight)
+            if episode.expert is not None:
+                _add(digest, f"expert {number}", episode.expert)
         return digest.hexdigest()
 
 

@@ -22,7 +22,7 @@ from policies.demonstrations.source import command_of
 from policies.provenance import command_line, git_commit, settings, versions
 
 CURVE_FILE = "learning_curve"
-_PATHS = ("out", "data")
+_PATHS = ("out", "data", "interventions", "retrieve_from")
 _VERSIONED = ("numpy", "torch", "onnx", "mujoco", "gymnasium")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
-from policies.card import PolicyTerm
+from policies.card import GOAL_PREFIX, PolicyTerm
 
 Float32Array = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
@@ -26,12 +26,13 @@ class Layout:
     terms: Mapping[str, PolicyTerm]
 
     @classmethod
-    def of(cls, robot: RobotCard, terms: Sequence[str]) -> Layout:
+    def of(cls, robot: RobotCard, terms: Sequence[str], *, goal: Sequence[str] = ()) -> Layout:
         """Take terms as a robot measures them.
 
         Args:
             robot: the robot's card.
             terms: names of its terms, in the order of the vector.
+            goal: names of those that a policy can be asked for, as `goal/NAME` behind the others.
 
         Returns:
             The layout.
@@ -39,15 +40,16 @@ class Layout:
         Raises:
             ConfigError: the robot does not measure one of them.
         """
-        for term in terms:
+        for term in (*terms, *goal):
             if term not in robot.observations:
                 raise ConfigError(
                     f"the robot does not measure {term!r}",
                     where=f"robot card {robot.name!r}",
                     expected="some of " + ", ".join(robot.observations),
-                    mend="correct the observation of the training config",
+                    mend="correct observation or goal of the training config",
                 )
         specs = {term: robot.observations[term] for term in terms}
+        specs |= {GOAL_PREFIX + term: robot.observations[term] for term in goal}
         return cls({name: PolicyTerm(s.names, s.unit, s.frame) for name, s in specs.items()})
 
     @property
@@ -86,6 +88,12 @@ class Layout:
                 return np.array([found.get(element, -1) for element in names], np.int64)
             start += len(spec.names)
         return np.full(len(names), -1, np.int64)
+
+    @property
+    def goal(self) -> IndexArray:
+        """The numbers of the vector that say what is asked for, (G,)."""
+        goals = [np.full(len(term.names), name.startswith(GOAL_PREFIX)) for name, term in self.terms.items()]
+        return np.flatnonzero(np.concatenate(goals))
 
     def features(self) -> tuple[IndexArray, IndexArray]:
         """Say which features the vector has; see `features` for what they are.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
+from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.demonstrations.episode import DemonstrationSet, Episode
 from recording.card_diff import check_card
@@ -19,7 +21,13 @@ from recording.sampling import SamplingConfig
 
 
 def load_recorded(
-    folder: Path | str, robot: RobotCard, *, step_s: float, terms: Sequence[str], cameras: Sequence[str] = ()
+    folder: Path | str,
+    robot: RobotCard,
+    *,
+    step_s: float,
+    terms: Sequence[str],
+    cameras: Sequence[str] = (),
+    image_size: tuple[int, int] | None = None,
 ) -> DemonstrationSet:
     """Read demonstrations from a folder of recordings, or from a LeRobot dataset.
 
@@ -32,12 +40,15 @@ def load_recorded(
         step_s: time between two steps; a dataset must have been written at that rate.
         terms: what is observed.
         cameras: whose images are.
+        image_size: height and width of the images, as `hardware.images.fit_image` makes them; None: as they
+            were recorded.
 
     Returns:
         The episodes.
 
     Raises:
-        ConfigError: nothing is there, another rate, or a term or camera that was not recorded.
+        ConfigError: nothing is there, another rate, a term or camera that was not recorded, or images smaller
+            than wanted.
         ConfigErrors: data of a robot with another card; every difference is listed.
     """
     folder = Path(folder)
@@ -54,7 +65,10 @@ def load_recorded(
             )
         config = SamplingConfig(fps=fps, terms=tuple(terms), cameras=tuple(cameras))
         episodes = sample_recordings(folder, config, card=robot)
-    found = [(frames.action_names, _episode(frames, terms, cameras)) for frames in episodes]
+    found = [
+        (frames.action_names, _episode(frames, terms, cameras, image_size, str(folder)))
+        for frames in episodes
+    ]
     names = {action_names for action_names, _ in found}
     if len(names) != 1:
         raise ConfigError(
@@ -96,9 +110,19 @@ def _of_set(
         yield frames
 
 
-def _episode(frames: Frames, terms: Sequence[str], cameras: Sequence[str]) -> Episode:
-    return Episode(
-        {name: frames.terms[name] for name in terms},
-        frames.actions,
-        {name: np.stack(list(frames.images[name])) for name in cameras},
-    )
+def _episode(
+    frames: Frames,
+    terms: Sequence[str],
+    cameras: Sequence[str],
+    size: tuple[int, int] | None,
+    where: str,
+) -> Episode:
+    images = {}
+    for name in cameras:
+        seen: Iterable[NDArray[np.uint8]] = frames.images[name]
+        if size is not None:
+            there = f"{where}: camera {name!r}"
+            seen = (fit_image(image, height=size[0], width=size[1], where=there) for image in seen)
+        images[name] = np.stack(list(seen))
+    observations = {name: frames.terms[name] for name in terms}
+    return Episode(observations, frames.actions, images, expert=frames.interventions)

@@ -66,14 +66,17 @@ def fit_normalisation(
         Features, centres and scales.
     """
     plain, pairs = layout.features()
-    inputs = features(windows.observations, plain, pairs).astype(np.float64)
+    observations, chunks = windows.observations[windows.learned], windows.chunks[windows.learned]
+    inputs = features(observations, plain, pairs).astype(np.float64)
     base = layout.indices(relative_to, action_names)
-    origin = windows.observations[:, base] * (base >= 0)
-    offsets = windows.chunks.astype(np.float64) - origin[:, None, :]
+    origin = observations[:, base] * (base >= 0)
+    offsets = chunks.astype(np.float64) - origin[:, None, :]
+    if windows.labels is not None:
+        offsets[~windows.labels[windows.learned]] = np.nan
     if scaling is ActionScaling.DEVIATION:
-        centre, scale = offsets.mean(axis=0), offsets.std(axis=0)
+        centre, scale = np.nanmean(offsets, axis=0), np.nanstd(offsets, axis=0)
     else:
-        lower, upper = offsets.min(axis=0), offsets.max(axis=0)
+        lower, upper = np.nanmin(offsets, axis=0), np.nanmax(offsets, axis=0)
         centre, scale = (upper + lower) / 2, (upper - lower) / 2
     return Normalisation(
         observation_size=layout.size,

@@ -27,15 +27,15 @@ class DiffusionConfig(ImitationConfig):
     # Steps of a chunk that are carried out before the next one is asked for.
     execute: int = 8
     # Gradient steps, if nothing ends the training before.
-    steps: int = 10_000
+    steps: int = 4_000
     # Training pairs a gradient step.
     batch_size: int = 128
     # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     # Decoupled weight decay.
     weight_decay: float = 1e-6
     # Gradient steps between two evaluations, each of which keeps a checkpoint.
-    evaluate_every: int = 2_500
+    evaluate_every: int = 1_000
     # Roll-outs an evaluation; the most successful weights are kept. 0: the validation loss chooses alone.
     rollouts: int = 20
     # Roll-outs that run side by side in an evaluation.
@@ -51,6 +51,9 @@ class DiffusionConfig(ImitationConfig):
     heads: int = 4
     width: int = 96
     dropout: float = 0.1
+    # Widths of the layers that turn features into what the denoiser is told; none: the features themselves,
+    # as in the paper, which a small denoiser makes much less of.
+    encoder: tuple[int, ...] = (256, 256)
     # Observations that the network sees, `step_s` apart.
     observation_steps: int = 1
     # Known steps that the network learns to go on from, at most: what is carried out while it thinks.
@@ -59,7 +62,7 @@ class DiffusionConfig(ImitationConfig):
     scheduler: Scheduler = Scheduler.DDIM
     training_steps: int = 100
     inference_steps: int = 10
-    prediction: Prediction = Prediction.EPSILON
+    prediction: Prediction = Prediction.SAMPLE
     # Cameras whose images the network sees; none: the terms alone.
     cameras: tuple[str, ...] = ()
     # Height and width of the images, pixels.
@@ -69,6 +72,13 @@ class DiffusionConfig(ImitationConfig):
     crop: float = 0.9
     # Points of interest of each image's encoder.
     keypoints: int = 32
+    # Channels of its first stage, a multiple of 16, and its stages: 64 and 4 are ResNet-18; 16 and 3 are a
+    # tenth of its work, which a CPU can train, and tell places twice as finely.
+    image_channels: int = 64
+    image_stages: int = 4
+    # How often a gradient step learns each of its pairs, each time from another noise. What was observed is
+    # encoded once for all of them: with images, which cost the most, four are hardly slower than one.
+    noise_draws: int = 1
     # Largest norm of the gradient.
     clip_norm: float = 10.0
     # Where to compute: auto takes a CUDA device where there is one.
@@ -95,6 +105,7 @@ class DiffusionConfig(ImitationConfig):
             "image_height",
             "image_width",
             "keypoints",
+            "noise_draws",
             "clip_norm",
         )
         model = self.model()
@@ -123,6 +134,7 @@ class DiffusionConfig(ImitationConfig):
                 inference_steps=self.inference_steps,
                 prediction=self.prediction,
             ),
+            encoder=self.encoder,
             observation_steps=self.observation_steps,
             horizon=self.horizon,
             prefix_steps=self.prefix_steps,
@@ -133,4 +145,6 @@ class DiffusionConfig(ImitationConfig):
             },
             crop=self.crop,
             keypoints=self.keypoints,
+            image_channels=self.image_channels,
+            image_stages=self.image_stages,
         )

@@ -25,7 +25,7 @@ from policies.checkpoint import (
 )
 from policies.demonstrations.episode import Episode
 from policies.demonstrations.folder import Evaluation
-from policies.demonstrations.layout import Layout
+from policies.demonstrations.layout import IndexArray, Layout
 from policies.demonstrations.optimise import average, warm_cosine
 from policies.demonstrations.statistics import ActionScaling, fit_normalisation
 from policies.demonstrations.windows import Windows, make_windows, split_episodes
@@ -126,8 +126,11 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
         noise: Tensor,
         timesteps: Tensor,
         known: Tensor,
+        labels: Tensor | None,
     ) -> Tensor:
-        return self.network.loss(chunk, observation, images, noise=noise, timesteps=timesteps, known=known)
+        return self.network.loss(
+            chunk, observation, images, noise=noise, timesteps=timesteps, known=known, labels=labels
+        )
 
 
 class Learner:
@@ -183,8 +186,8 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self._training = _Pairs(training, self._network, self._device)
-        self._validation = _Pairs(validation, self._network, self._device)
+        self._training = _Pairs(training, layout, config, self._network, self._device)
+        self._validation = _Pairs(validation, layout, config, self._network, self._device)
         self.step = 0
         self.stale = 0
         self.history: list[Evaluation] = []
@@ -204,15 +207,22 @@ class Learner:
             group["lr"] = config.learning_rate * warm_cosine(self.step / config.steps)
         stream = (config.seed, 1 + self._accelerator.process_index, self.step)
         random = np.random.default_rng(stream)
-        rows = torch.from_numpy(random.integers(0, len(self._training), size=config.batch_size))
-        levels = torch.from_numpy(random.integers(0, config.training_steps, size=config.batch_size))
+        rows = self._training.windows.draw(random, config.batch_size)
+        drawn = config.batch_size * config.noise_draws
+        levels = torch.from_numpy(random.integers(0, config.training_steps, size=drawn))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random.integers(2**62)))
-            chunk, observation, images = self._training.take(rows)
+            chunk, observation, images = self._training.take(rows, random)
+            chunk = chunk.repeat(config.noise_draws, 1, 1)
             noise = torch.randn(chunk.shape).to(self._device)
-            known = self._known(random, len(rows)).to(self._device)
+            known = self._known(random, drawn).to(self._device)
             with self._accelerator.autocast():
-                loss = self._objective(chunk, observation, images, noise, levels.to(self._device), known)
+                labels = self._training.labels(rows)
+                if labels is not None:
+                    labels = labels.repeat(config.noise_draws, 1, 1)
+                loss = self._objective(
+                    chunk, observation, images, noise, levels.to(self._device), known, labels
+                )
             self._optimiser.zero_grad(set_to_none=True)
             self._accelerator.backward(loss)
         self._accelerator.clip_grad_norm_(self._network.parameters(), config.clip_norm)
@@ -277,8 +287,8 @@ class Learner:
             self._best_network.cpu().eval(),
             self._best,
             tuple(self.history),
-            len(self._training),
-            len(self._validation),
+            len(self._training.windows.learned),
+            len(self._validation.windows.learned),
         )
 
     # --- private ------------------------------------------------------------------------------
@@ -320,11 +330,12 @@ class Learner:
 
     def _validation_loss(self) -> float:
         random = np.random.default_rng((self.config.seed, 0))
-        count = min(len(self._validation), _VALIDATION_PAIRS)
-        order = torch.from_numpy(random.permutation(len(self._validation))[:count])
+        order = random.permutation(self._validation.windows.learned)[:_VALIDATION_PAIRS]
+        count = len(order)
         losses = []
-        for rows in order.split(self.config.batch_size):
-            chunk, observation, images = self._validation.take(rows)
+        for first in range(0, count, self.config.batch_size):
+            rows = order[first : first + self.config.batch_size]
+            chunk, observation, images = self._validation.take(rows, random)
             noise = torch.from_numpy(random.standard_normal(tuple(chunk.shape), dtype=np.float32))
             levels = torch.from_numpy(random.integers(0, self.config.training_steps, size=len(rows)))
             with torch.inference_mode():
@@ -335,6 +346,7 @@ class Learner:
                     noise=noise.to(self._device),
                     timesteps=levels.to(self._device),
                     known=self._known(random, len(rows)).to(self._device),
+                    labels=self._validation.labels(rows),
                 )
             losses.append(float(loss) * len(rows))
         return sum(losses) / count
@@ -343,7 +355,16 @@ class Learner:
 class _Pairs:
     """Training pairs as tensors on the device; chunks normalised, images as they were seen."""
 
-    def __init__(self, windows: Windows, network: DiffusionNetwork, device: torch.device) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        layout: Layout,
+        config: DiffusionConfig,
+        network: DiffusionNetwork,
+        device: torch.device,
+    ) -> None:
+        self.windows = windows
+        self._goal, self._goal_steps = layout.goal, config.goal_steps
         self._observations = torch.from_numpy(windows.observations).to(device)
         self.history = torch.from_numpy(windows.history).to(device)
         chunks = torch.from_numpy(windows.chunks).to(device)
@@ -351,18 +372,28 @@ class _Pairs:
         self._images = {name: torch.from_numpy(images) for name, images in windows.images.items()}
         self._device = device
 
-    def __len__(self) -> int:
-        return len(self._observations)
+    def labels(self, drawn: IndexArray) -> Tensor | None:
+        """Which steps are to be learned, (B, T, 1); None: all."""
+        labels = self.windows.labels
+        if labels is None:
+            return None
+        return torch.from_numpy(labels[drawn].astype(np.float32))[..., None].to(self._device)
 
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def take(
+        self, drawn: IndexArray, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Chunks (B, T, D), observations (B, H, O), and images (B, H, 3, height, width)."""
-        rows = rows.to(self._device)
+        rows = torch.from_numpy(drawn).to(self._device)
         history = self.history[rows]
         images = {
             name: seen[history.cpu()].to(self._device).permute(0, 1, 4, 2, 3).float()
             for name, seen in self._images.items()
         }
-        return self._chunks[rows], self._observations[history], images
+        observations = self._observations[history]
+        if len(self._goal):
+            later = torch.from_numpy(self.windows.ahead(drawn, self._goal_steps, random)).to(self._device)
+            observations[..., self._goal] = self._observations[later][:, None, self._goal]
+        return self._chunks[rows], observations, images
 
 
 def _settings(config: DiffusionConfig) -> dict[str, Any]:

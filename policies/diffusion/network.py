@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,13 +52,22 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         self.encoders = nn.ModuleDict(
             {
                 name: ImageEncoder(
-                    height=camera.height, width=camera.width, crop=settings.crop, keypoints=settings.keypoints
+                    height=camera.height,
+                    width=camera.width,
+                    crop=settings.crop,
+                    keypoints=settings.keypoints,
+                    channels=settings.image_channels,
+                    stages=settings.image_stages,
                 )
                 for name, camera in settings.cameras.items()
             }
         )
         elements = len(normalisation.base)
         condition = len(normalisation.feature_mean) + sum(e.size for e in self.encoders.values())
+        widths = (condition, *settings.encoder)
+        layers = [layer for a, b in itertools.pairwise(widths) for layer in (nn.Mish(), nn.Linear(a, b))]
+        self.encoder = nn.Sequential(*layers[1:])
+        condition = widths[-1]
         # One more number tells which steps are known, to a network that has learned to go on from them.
         inputs = elements + (1 if settings.prefix_steps else 0)
         seen = settings.observation_steps
@@ -102,7 +112,8 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         for name, encoder in self.encoders.items():
             seen = images[name]
             parts.append(encoder(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]))
-        return torch.cat(parts, dim=-1)
+        encoded: Tensor = self.encoder(torch.cat(parts, dim=-1))
+        return encoded
 
     def loss(
         self,
@@ -113,6 +124,7 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         noise: Tensor,
         timesteps: Tensor,
         known: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """The mean squared error of what the network finds in noisy chunks.
 
@@ -120,12 +132,14 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         them (Black et al., 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking").
 
         Args:
-            chunk: shape (B, T, D), normalised.
+            chunk: shape (K B, T, D), normalised; that of each observation comes K times, B rows apart, but
+                the observation is encoded once for all of them.
             observation: shape (B, H, O).
             images: by camera, shape (B, H, 3, height, width), 0 to 255.
-            noise: shape (B, T, D).
-            timesteps: the level of the noise, shape (B,), whole numbers.
-            known: 1 where a step is known and 0 elsewhere, shape (B, T, 1); None: nowhere.
+            noise: shape (K B, T, D).
+            timesteps: the level of the noise, shape (K B,), whole numbers.
+            known: 1 where a step is known and 0 elsewhere, shape (K B, T, 1); None: nowhere.
+            labels: 1 where a step is to be learned and 0 elsewhere, shape (K B, T, 1); None: everywhere.
 
         Returns:
             A number.
@@ -134,13 +148,15 @@ class DiffusionNetwork(nn.Module):  # type: ignore[misc, unused-ignore]
         level = self._levels[timesteps][:, None, None]
         noisy = level.sqrt() * chunk + (1.0 - level).sqrt() * noise
         known = torch.zeros_like(chunk[..., :1]) if known is None else known
-        condition = self.denoiser.prepare(self.condition(observation, images))
+        seen = self.condition(observation, images)
+        condition = self.denoiser.prepare(seen.repeat(len(chunk) // len(seen), 1, 1))
         found = self.denoiser(self._shown(noisy, chunk, known), self.denoiser.embed(timesteps), condition)
         wanted = noise if self.settings.noise.prediction is Prediction.EPSILON else chunk
-        if not self.settings.prefix_steps:
+        if not self.settings.prefix_steps and labels is None:
             return functional.mse_loss(found, wanted)
-        asked = (1.0 - known).expand_as(chunk)
-        return ((found - wanted).square() * asked).sum() / asked.sum()
+        asked = 1.0 - known if labels is None else (1.0 - known) * labels
+        asked = asked.expand_as(chunk)
+        return ((found - wanted).square() * asked).sum() / asked.sum().clamp(min=1.0)
 
     def forward(
         self, observation: Tensor, noise: Tensor, known: Tensor, weight: Tensor, *images: Tensor

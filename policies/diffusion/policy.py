@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
 from hardware.errors import ConfigError
+from hardware.images import fit_image, fits
 from hardware.robot import Observation
 from policies.card import ONNX_FILE, WEIGHTS_FILE, PolicyCard, load_policy_card
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.diffusion.backends import Backend, OnnxBackend, Question, TorchBackend
 from policies.diffusion.settings import CameraSettings, ModelSettings, model_settings
-from policies.policy import ActContext, PolicyError
+from policies.policy import ActContext, PolicyError, Stateless
 from policies.runtime.engines import Device
 
 # The weight of a step that is known but not shown as it is.
@@ -40,8 +39,9 @@ class DiffusionOptions:
     backend: BackendName = BackendName.ONNX
     # Where it does; tensorrt is for ONNX.
     device: Device = Device.CPU
-    # So many of the committed steps, the last ones, only pull, less and less; 0: all are kept as they are.
-    soft_steps: int = 0
+    # So many planned steps behind the committed ones pull, less and less; 0: none. The soft mask of Black
+    # et al., 2025, "Real-Time Execution of Action Chunking Flow Policies", equation 5.
+    soft_steps: int = 4
 
     def __post_init__(self) -> None:
         """Refuse a negative number of steps.
@@ -58,7 +58,7 @@ class DiffusionOptions:
             )
 
 
-class DiffusionPolicy:
+class DiffusionPolicy(Stateless):
     """Implements `policies.policy.Policy`. It has no memory: earlier observations come with the context.
 
     Args:
@@ -120,28 +120,6 @@ class DiffusionPolicy:
         """The name of the back end in use."""
         return self._backend.name
 
-    @property
-    def state(self) -> Mapping[str, NDArray[np.float32]]:
-        """The recurrent state: there is none."""
-        return {}
-
-    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the recurrent state.
-
-        Args:
-            state: as `state` gives it: empty.
-
-        Raises:
-            ConfigError: the state is not empty.
-        """
-        if state:
-            raise ConfigError(
-                f"a state of {', '.join(state)}",
-                where=f"recurrent state of policy {self.card.name!r}",
-                expected="an empty one: the policy has no memory",
-                mend="pass what the policy's `state` gave",
-            )
-
     def reset(self, seed: int | None = None) -> None:
         """Begin anew, which changes nothing: memory and randomness come with the context.
 
@@ -157,19 +135,19 @@ class DiffusionPolicy:
 
         Args:
             observation: the terms on the card, and the images of its cameras.
-            context: earlier observations, committed steps, number of proposals, randomness.
+            context: earlier observations, committed and planned steps, number of proposals, randomness.
 
         Returns:
             `horizon` steps in the unit of the card; the first one starts at the observation's stamp. Where
             more than one proposal is wanted, the others are in `proposals`.
 
         Raises:
-            PolicyError: a term or an image is missing or of another size, or a number is not finite.
+            PolicyError: a term or an image is missing or too small, or a number is not finite.
         """
         model, action = self._model, self.card.action
         seen = self._seen(observation, context)
         vectors = np.stack([self._vector(past) for past in seen])
-        known, weight, kept = self._known(context.committed)
+        known, weight, kept = self._known(context)
         shape = (context.proposals, self._backend.draws, model.horizon, len(action.names))
         question = Question(
             observation=vectors,
@@ -213,16 +191,18 @@ class DiffusionPolicy:
             image = observation.images.get(name)
             if image is None:
                 raise PolicyError(f"the observation has no image of the camera {name!r}")
-            if image.shape != (camera.height, camera.width, 3):
+            if not fits(image.shape, height=camera.height, width=camera.width):
                 raise PolicyError(
                     f"the image of the camera {name!r} has shape {image.shape};"
-                    f" the policy wants {(camera.height, camera.width, 3)}"
+                    f" the policy wants at least {(camera.height, camera.width, 3)}"
                 )
+            image = fit_image(image, height=camera.height, width=camera.width, where=f"camera {name!r}")
             images.append(image.transpose(2, 0, 1).astype(np.float32))
         return np.stack(images)
 
-    def _known(self, committed: FloatArray | None) -> tuple[Float32Array, Float32Array, FloatArray | None]:
+    def _known(self, context: ActContext) -> tuple[Float32Array, Float32Array, FloatArray | None]:
         """Known steps and their weights for the network, and those that the chunk must begin with."""
+        committed, planned = context.committed, context.planned
         model, size = self._model, len(self.card.action.names)
         known = np.zeros((model.horizon, size), np.float32)
         weight = np.zeros(model.horizon, np.float32)
@@ -231,16 +211,21 @@ class DiffusionPolicy:
         committed = committed[: self.card.action.horizon]
         if not np.isfinite(committed).all():
             raise PolicyError("the committed steps are not finite")
+        if planned is not None and not np.isfinite(planned).all():
+            raise PolicyError("the planned steps are not finite")
         first, count = model.past_steps, len(committed)
-        soft = min(self._options.soft_steps, count - 1)
         known[first : first + count] = committed
         weight[first : first + count] = 1.0
         if model.prefix_steps:
             # More than the network has learned to go on from: what is beyond is in-painted.
             weight[first + model.prefix_steps : first + count] = _NEARLY
-        if soft:
-            weight[first + count - soft : first + count] = np.linspace(1.0, 0.0, soft + 2)[1:-1]
-        return known, weight, committed[: count - soft]
+        soft = self._options.soft_steps
+        if planned is not None and soft:
+            planned = planned[: min(soft, model.horizon - first - count)]
+            left = 1.0 - np.arange(1, len(planned) + 1) / (soft + 1)
+            known[first + count : first + count + len(planned)] = planned
+            weight[first + count : first + count + len(planned)] = left * np.expm1(left) / np.expm1(1.0)
+        return known, weight, committed
 
 
 def checked_settings(card: PolicyCard) -> ModelSettings:

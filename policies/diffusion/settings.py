@@ -13,8 +13,6 @@ from policies.card import PolicyCard
 
 # Changes when weights of an older version would be understood wrongly.
 MODEL_VERSION = "reflexarc/diffusion/1"
-# Pixels between two points at which ResNet-18 tells what it sees; with a single point there is no place.
-_IMAGE_STRIDE = 32
 
 
 class Denoiser(enum.StrEnum):
@@ -114,6 +112,8 @@ class ModelSettings:
     horizon: int = 16
     # Known steps that the network has learned to go on from, at most; 0: it never saw any.
     prefix_steps: int = 0
+    # Widths of the layers that turn features into what the denoiser is told; none: the features themselves.
+    encoder: tuple[int, ...] = ()
     # The term that actions are offsets from; empty: absolute set-points.
     relative_to: str = ""
     # Cameras by name.
@@ -122,6 +122,9 @@ class ModelSettings:
     crop: float = 0.9
     # Points of interest of the spatial softmax.
     keypoints: int = 32
+    # Channels of the image encoder's first stage, and its stages; 64 and 4 are ResNet-18.
+    image_channels: int = 64
+    image_stages: int = 4
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit each other.
@@ -184,12 +187,20 @@ class ModelSettings:
                 self.noise.inference_steps,
                 f"1 to training_steps, {self.noise.training_steps}",
             ),
+            (all(width > 0 for width in self.encoder), "encoder", self.encoder, "positive widths"),
             (0.0 < self.crop <= 1.0, "crop", self.crop, "above 0 and at most 1"),
             (
-                all(self.crop * min(c.height, c.width) > _IMAGE_STRIDE for c in self.cameras.values()),
+                self.image_channels > 0 and self.image_channels % 16 == 0,
+                "image_channels",
+                self.image_channels,
+                "a multiple of 16",
+            ),
+            (1 <= self.image_stages <= 4, "image_stages", self.image_stages, "1 to 4"),
+            (
+                all(self.crop * min(c.height, c.width) > self.image_stride for c in self.cameras.values()),
                 "the size of an image",
                 {name: (c.height, c.width) for name, c in self.cameras.items()},
-                f"more than {_IMAGE_STRIDE} pixels of height and width after the crop to {self.crop:g}",
+                f"more than {self.image_stride} pixels of height and width after the crop to {self.crop:g}",
             ),
         )
         for is_good, name, value, expected in checks:
@@ -208,6 +219,11 @@ class ModelSettings:
             return {name: list(v) if isinstance(v, tuple) else getattr(v, "value", v) for name, v in pairs}
 
         return asdict(self, dict_factory=plain)
+
+    @property
+    def image_stride(self) -> int:
+        """Pixels between two points of what the encoder finds; an image needs two, or there are no places."""
+        return int(2 ** (self.image_stages + 1))
 
     @property
     def past_steps(self) -> int:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
+from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
 from policies.checkpoint import CHECKPOINT_FILE
+from policies.demonstrations.dagger import Round, train_rounds
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.demonstrations.rollout import make_task, successes
@@ -29,6 +32,7 @@ def train(
     *,
     progress: Callable[[Evaluation], None] | None = None,
     tick: Tick | None = None,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Path:
     """Train a policy and write its folder, or go on with it.
 
@@ -39,6 +43,7 @@ def train(
         config: every setting.
         progress: is told every evaluation.
         tick: is told every gradient step.
+        on_round: is told every round of DAgger, where the config asks for some.
 
     Returns:
         The policy folder.
@@ -47,8 +52,10 @@ def train(
         ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
             folder holds another training.
     """
+    if config.dagger_rounds:
+        return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
     robot = load_robot_card(config.robot)
-    layout = Layout.of(robot, config.observation)
+    layout = Layout.of(robot, config.observation, goal=config.goal)
     _check_cameras(config, robot)
     demonstrations = get_demonstrations(config, robot)
     folder = Path(config.out)
@@ -57,7 +64,7 @@ def train(
         demonstrations.episodes,
         layout=layout,
         action_names=demonstrations.action_names,
-        roll_out=_roll_out(config, layout) if config.rollouts else None,
+        roll_out=make_roll_out(config, layout) if config.rollouts else None,
         progress=progress,
         tick=tick,
     )
@@ -100,13 +107,29 @@ def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
             )
 
 
-def _roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
-    size = {"image_size": (config.image_width, config.image_height)} if config.cameras else {}
+def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
+    """Make what counts the successes of a network in its task, from the seeds of the config.
+
+    Args:
+        config: names the task, its cameras, the seeds and the steps carried out.
+        layout: the order of the observation vector.
+
+    Returns:
+        From a network on the CPU to the number of attempts that succeeded.
+    """
+    # As large as the largest camera gives them: what is seen is made smaller the same way everywhere.
+    robot = load_robot_card(config.robot)
+    seen_by = [robot.cameras[name] for name in config.cameras]
+    size = {"image_size": (max(c.width for c in seen_by), max(c.height for c in seen_by))} if seen_by else {}
     environments = [
         make_task(config.task, **size) for _ in range(min(config.parallel_rollouts, config.rollouts))
     ]
     seeds = range(config.rollout_seed, config.rollout_seed + config.rollouts)
     past = config.observation_steps - 1
+
+    def fitted(image: NDArray[np.uint8], camera: str) -> NDArray[np.uint8]:
+        height, width = config.image_height, config.image_width
+        return fit_image(image, height=height, width=width, where=f"camera {camera!r} of {config.task}")
 
     def count(network: DiffusionNetwork) -> int:
         random = np.random.default_rng(config.rollout_seed)
@@ -115,7 +138,8 @@ def _roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
             histories = [[seen[max(i, 0)] for i in range(len(seen) - 1 - past, len(seen))] for seen in asked]
             observation = np.stack([[layout.vector(o) for o in history] for history in histories])
             images = [
-                np.stack([[o[name] for o in history] for history in histories]) for name in config.cameras
+                np.stack([[fitted(o[name], name) for o in history] for history in histories])
+                for name in config.cameras
             ]
             shape = (len(asked), config.horizon, len(network.base))
             noise = random.standard_normal((shape[0], network.table.draws, *shape[1:]), dtype=np.float32)

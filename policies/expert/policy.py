@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware import schema
 from hardware.chunk import ActionChunk
-from hardware.errors import ConfigError
 from hardware.robot import Observation
 from policies.card import PolicyCard, load_policy_card
-from policies.policy import ActContext, PolicyError
+from policies.policy import ActContext, PolicyError, Stateless
 from sim.experts.library import Expert, make_expert
 
 
@@ -31,7 +28,7 @@ class ExpertParameters:
     task: str
 
 
-class ExpertPolicy:
+class ExpertPolicy(Stateless):
     """An expert, which answers every observation with one action. Implements `policies.policy.Policy`.
 
     The action is repeated once in the chunk: that is how long the controller may go on with it.
@@ -66,28 +63,6 @@ class ExpertPolicy:
         where = f"policy card {card.name!r}: parameters"
         parameters = schema.parse(ExpertParameters, dict(card.parameters), where=where)
         return cls(card, make_expert(parameters.task))
-
-    @property
-    def state(self) -> Mapping[str, NDArray[np.float32]]:
-        """The recurrent state: what an expert remembers begins anew with every episode."""
-        return {}
-
-    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the recurrent state.
-
-        Args:
-            state: as `state` gives it: empty.
-
-        Raises:
-            ConfigError: the state is not empty.
-        """
-        if state:
-            raise ConfigError(
-                f"a state of {', '.join(state)}",
-                where=f"recurrent state of policy {self.card.name!r}",
-                expected="an empty one",
-                mend="pass what the policy's `state` gave",
-            )
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an attempt; what the expert draws follows from the seed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardware.errors import ConfigError
+from policies.demonstrations.config import out_of_range
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class ActTrainConfig:
             "max_open_loop_s",
         ):
             if not getattr(self, name) > 0:
-                raise _out_of_range(name, getattr(self, name), "a positive number")
+                raise out_of_range(name, getattr(self, name), "a positive number")
         if self.execute > self.horizon:
-            raise _out_of_range("execute", self.execute, f"at most the horizon, {self.horizon}")
+            raise out_of_range("execute", self.execute, f"at most the horizon, {self.horizon}")
         if self.dim_model % (2 * self.n_heads):
-            raise _out_of_range("dim_model", self.dim_model, f"a multiple of twice the {self.n_heads} heads")
+            raise out_of_range("dim_model", self.dim_model, f"a multiple of twice the {self.n_heads} heads")
         if not 0.0 < self.validation_share < 1.0:
-            raise _out_of_range("validation_share", self.validation_share, "a share, above 0 and below 1")
+            raise out_of_range("validation_share", self.validation_share, "a share, above 0 and below 1")
         for name in (
             "rollouts",
             "blend_s",
@@ -123,10 +123,4 @@ class ActTrainConfig:
             "workers",
         ):
             if not getattr(self, name) >= 0:
-                raise _out_of_range(name, getattr(self, name), "zero or a positive number")
-
-
-def _out_of_range(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{name} is {value!r}", where="training config", expected=expected, mend=f"correct {name}"
-    )
+                raise out_of_range(name, getattr(self, name), "zero or a positive number")

@@ -17,7 +17,6 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 PREPROCESSOR_FILE = "policy_preprocessor.json"
 POSTPROCESSOR_FILE = "policy_postprocessor.json"
-IMAGE_PREFIX = "observation.image"
 
 
 @dataclass(frozen=True)

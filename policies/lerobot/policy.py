@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware.chunk import ActionChunk
 from hardware.command import FloatArray
@@ -17,7 +16,7 @@ from hardware.robot import Observation
 from policies.card import PolicyCard, load_policy_card
 from policies.lerobot.contract import WEIGHTS_FILE, Feature, parameters_of
 from policies.lerobot.folder import Loaded, load
-from policies.policy import ActContext, PolicyError
+from policies.policy import ActContext, PolicyError, Stateless
 
 _OBSERVATION_IMAGES = "observation.images"
 
@@ -30,7 +29,7 @@ class LeRobotOptions:
     device: str = "cpu"
 
 
-class LeRobotPolicy:
+class LeRobotPolicy(Stateless):
     """Any policy that LeRobot can load and that predicts chunks. Implements `policies.policy.Policy`.
 
     The card's parameters say which of our terms and cameras make each of LeRobot's features
@@ -91,28 +90,6 @@ class LeRobotPolicy:
                 mend="write the card with `policies.lerobot.describe` (docs/datasets.md)",
             )
         return cls(card, load(folder, device=options.device))
-
-    @property
-    def state(self) -> Mapping[str, NDArray[np.float32]]:
-        """The recurrent state: there is none beyond the observations that were seen."""
-        return {}
-
-    def load_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the recurrent state.
-
-        Args:
-            state: as `state` gives it: empty.
-
-        Raises:
-            ConfigError: the state is not empty.
-        """
-        if state:
-            raise ConfigError(
-                f"a state of {', '.join(state)}",
-                where=f"recurrent state of policy {self.card.name!r}",
-                expected="an empty one",
-                mend="pass what the policy's `state` gave",
-            )
 
     def reset(self, seed: int | None = None) -> None:
         """Begin anew; what was seen before and randomness come with every call.

@@ -13,7 +13,7 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation
 from policies.runtime.frames import Frame, FrameError
 
-_TERM, _IMAGE = "term/", "image/"
+_TERM, _IMAGE, _IMAGE_STAMP = "term/", "image/", "image_stamp/"
 
 
 def pack_observation(observation: Observation, *, prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -24,10 +24,13 @@ def pack_observation(observation: Observation, *, prefix: str = "") -> dict[str,
         prefix: of the names, where a frame holds several observations.
 
     Returns:
-        `term/<name>` and `image/<camera>`.
+        `term/<name>`, `image/<camera>` and, where it has one of its own, `image_stamp/<camera>`.
     """
-    terms = {f"{prefix}{_TERM}{name}": value for name, value in observation.values.items()}
-    return {**terms, **{f"{prefix}{_IMAGE}{name}": image for name, image in observation.images.items()}}
+    arrays: dict[str, NDArray[Any]] = {}
+    arrays |= {f"{prefix}{_TERM}{name}": value for name, value in observation.values.items()}
+    arrays |= {f"{prefix}{_IMAGE}{name}": image for name, image in observation.images.items()}
+    stamps = observation.image_stamps_ns
+    return arrays | {f"{prefix}{_IMAGE_STAMP}{name}": np.array([at_ns]) for name, at_ns in stamps.items()}
 
 
 def unpack_observation(
@@ -45,9 +48,9 @@ def unpack_observation(
         The observation.
 
     Raises:
-        FrameError: a term is no vector of float64, or an image no (H, W, 3) of uint8.
+        FrameError: a term is no vector of float64, an image no (H, W, 3) of uint8, or its stamp no int64.
     """
-    values, images = {}, {}
+    values, images, image_stamps_ns = {}, {}, {}
     for whole, array in frame.arrays.items():
         if not whole.startswith(prefix):
             continue
@@ -60,7 +63,11 @@ def unpack_observation(
             if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
                 raise FrameError(f"{name} is {array.dtype} {array.shape}, expected (H, W, 3) of uint8")
             images[name.removeprefix(_IMAGE)] = array
-    return Observation(values, stamp_ns, received_steady_ns, images)
+        elif name.startswith(_IMAGE_STAMP):
+            if array.shape != (1,) or array.dtype != np.int64:
+                raise FrameError(f"{name} is {array.dtype} {array.shape}, expected one int64")
+            image_stamps_ns[name.removeprefix(_IMAGE_STAMP)] = int(array[0])
+    return Observation(values, stamp_ns, received_steady_ns, images, image_stamps_ns)
 
 
 def pack_chunk(chunk: ActionChunk) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

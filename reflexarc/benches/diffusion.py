@@ -302,12 +302,16 @@ def _gradient_steps(config: DiffusionBench, folder: Path) -> dict[str, Callable[
 
 def _training(config: DiffusionBench, folder: Path) -> DiffusionConfig:
     from policies.diffusion.config import DiffusionConfig
+    from policies.diffusion.settings import Prediction
 
     return DiffusionConfig(
         out=str(folder),
         channels=config.channels,
         kernel=config.kernel,
         step_embedding=128,
+        # LeRobot's has none, and tells the noise.
+        encoder=(),
+        prediction=Prediction.EPSILON,
         horizon=config.horizon,
         execute=1,
         observation_steps=config.observation_steps,

@@ -327,12 +327,12 @@ def _draw(found: Mapping[tuple[float, str], Seams], config: SeamsBench) -> None:
             axis.plot(at, p95, "_", color="black", markersize=12)
         axis.set_xticks(x, [f"{delay_s * 1e3:.0f} ms" for delay_s in config.delays_s])
         axis.set_title(title + " (line: 95 %)", fontsize=10)
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="upper left")
     axis, delay_s = axes[1, 1], config.delays_s[-1]
+    # The joint with the largest range shows most.
+    joint = int(np.max([np.ptp(found[delay_s, name].example, axis=0) for name in ways], axis=0).argmax())
     for name in ways:
         seams = found[delay_s, name]
-        # The joint with the largest range shows most.
-        joint = int(np.ptp(seams.example, axis=0).argmax())
         axis.plot(
             seams.period_s * np.arange(len(seams.example)),
             seams.example[:, joint],

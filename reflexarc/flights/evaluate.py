@@ -100,6 +100,8 @@ def evaluate(controller: str, config: VehicleEval, output: Output) -> int:
             expected="some of " + ", ".join(ways),
             mend="correct the name",
         )
+    if config.policy:
+        _require_raptor(config.policy, where=f"reflexarc eval {controller}")
     course = Course(config.hover_s, config.period_s, config.loops, config.height_m)
     flights: dict[str, VehicleFlight] = {}
     errors: dict[str, StageError] = {}
@@ -138,6 +140,21 @@ def evaluate(controller: str, config: VehicleEval, output: Output) -> int:
         if report is not None:
             output.console.print(f"report: {report}", soft_wrap=True)
     return 0 if document["ok"] else 1
+
+
+def _require_raptor(name: str, *, where: str) -> None:
+    """Refuse what is no policy for a flight controller before its firmware is built."""
+    from policies.card import load_policy_card
+    from reflexarc.eval import find_policy
+
+    card = load_policy_card(find_policy(name, where=where))
+    if card.method != "raptor":
+        raise ConfigError(
+            f"the method of policy {card.name!r} is {card.method}",
+            where=f"{where} --policy {name}",
+            expected="a RAPTOR policy, which the firmware can carry",
+            mend="name one, such as raptor/published",
+        )
 
 
 def _document(

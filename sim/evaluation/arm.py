@@ -98,7 +98,9 @@ def evaluate_arm(
     """
     controller, gate = make_controller(card), make_gate(card)
     rows: list[ArmEpisode] = []
-    with ArmTwin(card, seed=0, latency=latency) as twin:
+    # A controller that sees says which cameras it looks through.
+    cameras = tuple(getattr(controller, "cameras", ()))
+    with ArmTwin(card, seed=0, latency=latency, look=cameras) as twin:
         end_ns = round((twin.world.DURATION_S if duration_s is None else duration_s) * 1e9)
 
         def is_over(step: Step) -> bool:

@@ -16,7 +16,7 @@ When no observation comes, the gate is asked once a period all the same, as its 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -287,8 +287,11 @@ class _Run:
             return None
         self._last_stamp_ns = newest.stamp_ns
         self._arrived_ns = now_ns
-        observation: Observation | None = Observation(
-            newest.values, self._clock(newest.stamp_ns), now_ns, newest.images
+        observation: Observation | None = replace(
+            newest,
+            stamp_ns=self._clock(newest.stamp_ns),
+            received_steady_ns=now_ns,
+            image_stamps_ns={name: self._clock(at_ns) for name, at_ns in newest.image_stamps_ns.items()},
         )
         for fault in self._acting:
             if observation is not None:
@@ -325,12 +328,7 @@ class _Run:
             "reference_velocity": np.asarray(point.velocity_m_s, np.float64),
             "reference_yaw": np.array([point.yaw_rad]),
         }
-        return Observation(
-            {**observation.values, **terms},
-            observation.stamp_ns,
-            observation.received_steady_ns,
-            observation.images,
-        )
+        return replace(observation, values={**observation.values, **terms})
 
     def _due(self, now_ns: int) -> list[ActionChunk]:
         """Take the chunks that have reached the gate by now, in the order of their arrival."""

@@ -63,6 +63,7 @@ def evaluate_task(
     *,
     seeds: Iterable[int] = range(100),
     image_size: tuple[int, int] | None = None,
+    settings: Any = None,  # noqa: ANN401
     on_episode: Callable[[TaskEpisode], None] | None = None,
 ) -> TaskReport:
     """Let a controller try a task from many starts.
@@ -73,6 +74,7 @@ def evaluate_task(
         task: its Gymnasium name.
         seeds: one attempt each.
         image_size: width and height of the images that the task shows; None: none.
+        settings: how an attempt begins and what counts as success, of the task; None: as usual.
         on_episode: is told every attempt.
 
     Returns:
@@ -82,7 +84,7 @@ def evaluate_task(
         ConfigError: there is no such task, or its terms are not those of the card.
         ConfigErrors: card and controller do not fit.
     """
-    environment = _make(task, image_size)
+    environment = _make(task, image_size, settings)
     try:
         terms = {name for name, space in environment.observation_space.items() if len(space.shape) == 1}
         if terms != set(card.observations):
@@ -104,7 +106,7 @@ def evaluate_task(
     return TaskReport(tuple(rows))
 
 
-def _make(task: str, image_size: tuple[int, int] | None) -> Any:  # noqa: ANN401
+def _make(task: str, image_size: tuple[int, int] | None, settings: Any) -> Any:  # noqa: ANN401
     if task not in gymnasium.registry or not task.startswith("reflexarc/"):
         known = sorted(name for name in gymnasium.registry if name.startswith("reflexarc/"))
         raise ConfigError(
@@ -113,7 +115,9 @@ def _make(task: str, image_size: tuple[int, int] | None) -> Any:  # noqa: ANN401
             expected="one of " + ", ".join(known),
             mend="correct the name",
         )
-    return gymnasium.make(task, disable_env_checker=True, image_size=image_size).unwrapped
+    # Tasks of others have no settings.
+    more = {} if settings is None else {"settings": settings}
+    return gymnasium.make(task, disable_env_checker=True, image_size=image_size, **more).unwrapped
 
 
 def _attempt(

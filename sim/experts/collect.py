@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
+from hardware.robot import CameraSpec
 from sim.experts.demonstrations import Demonstrations
+from sim.experts.eyes import Eyes
 from sim.experts.library import Expert, make_expert
 from sim.worlds.arm_world import ArmWorld
 from sim.worlds.library import find_world
 
 FloatArray = NDArray[np.float64]
 _NOISE_STREAM = 1
+_SHUTTER_STREAM = 2
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def collect(
     duration_s: float | None = None,
     tail_s: float = 0.4,
     expert: Expert | None = None,
+    cameras: Mapping[str, CameraSpec] | None = None,
+    image_size: tuple[int, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Demonstrations:
     """Let the expert work.
@@ -71,13 +77,17 @@ def collect(
         duration_s: when an episode without success ends; None: as the task does.
         tail_s: how long an episode goes on after success, so that holding is shown too.
         expert: who works; None: one with its usual settings.
+        cameras: whose images are kept, as the robot's card describes them; None: none. They change nothing
+            about what happens.
+        image_size: width and height of the images, pixels, at most those of the cameras; None: theirs.
         progress: called with the number of finished episodes after each.
 
     Returns:
         All episodes, failed ones too (`Demonstrations.successful` leaves them out).
 
     Raises:
-        ConfigError: the number of episodes or the seed is negative, or the task is unknown.
+        ConfigError: the number of episodes or the seed is negative, the task is unknown or has no such
+            camera, or a camera's images are smaller than wanted.
     """
     if episodes < 0 or first_seed < 0:
         raise ConfigError(
@@ -89,28 +99,28 @@ def collect(
     kind: Any = find_world(task)
     world: ArmWorld = kind(settings=settings)
     expert = expert or make_expert(task)
-    rows: list[dict[str, FloatArray]] = []
-    labels: list[FloatArray] = []
-    executed: list[FloatArray] = []
+    eyes = Eyes(world, cameras or {}, size=image_size)
+    kept = _Kept()
     lengths: list[int] = []
     success: list[bool] = []
-    for number in range(episodes):
-        before = len(rows)
-        seed = first_seed + number
-        world.reset(np.random.default_rng(seed))
-        expert.reset(seed)
-        disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)), len(world.JOINTS))
-        succeeded = _episode(
-            world, expert, disturb, duration_s or world.DURATION_S, tail_s, rows, labels, executed
-        )
-        lengths.append(len(rows) - before)
-        success.append(succeeded)
-        if progress is not None:
-            progress(number + 1)
+    with contextlib.closing(eyes):
+        for number in range(episodes):
+            before = len(kept.rows)
+            seed = first_seed + number
+            world.reset(np.random.default_rng(seed))
+            expert.reset(seed)
+            eyes.begin(np.random.default_rng((seed, _SHUTTER_STREAM)))
+            disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)), len(world.JOINTS))
+            succeeded = _episode(world, expert, eyes, disturb, duration_s or world.DURATION_S, tail_s, kept)
+            lengths.append(len(kept.rows) - before)
+            success.append(succeeded)
+            if progress is not None:
+                progress(number + 1)
     return Demonstrations(
-        observations={name: np.array([row[name] for row in rows]) for name in world.observe()},
-        actions=np.array(labels).reshape(-1, len(world.JOINTS)),
-        executed=np.array(executed).reshape(-1, len(world.JOINTS)),
+        observations={name: np.array([row[name] for row in kept.rows]) for name in world.observe()},
+        images={name: np.stack([seen[name] for seen in kept.images]) for name in eyes.images},
+        actions=np.array(kept.labels).reshape(-1, len(world.JOINTS)),
+        executed=np.array(kept.executed).reshape(-1, len(world.JOINTS)),
         episode=np.repeat(np.arange(episodes, dtype=np.int64), lengths),
         success=np.array(success, dtype=np.bool_),
         seeds=np.arange(first_seed, first_seed + episodes, dtype=np.int64),
@@ -118,6 +128,16 @@ def collect(
         period_ns=1_000_000_000 // world.CONTROL_HZ,
         task=task,
     )
+
+
+@dataclass
+class _Kept:
+    """What is kept of every step of all episodes."""
+
+    rows: list[dict[str, FloatArray]] = field(default_factory=list)
+    images: list[dict[str, NDArray[np.uint8]]] = field(default_factory=list)
+    labels: list[FloatArray] = field(default_factory=list)
+    executed: list[FloatArray] = field(default_factory=list)
 
 
 class _Noise:
@@ -136,12 +156,11 @@ class _Noise:
 def _episode(
     world: ArmWorld,
     expert: Expert,
+    eyes: Eyes,
     disturb: _Noise,
     duration_s: float,
     tail_s: float,
-    rows: list[dict[str, FloatArray]],
-    labels: list[FloatArray],
-    executed: list[FloatArray],
+    kept: _Kept,
 ) -> bool:
     period_ns = 1_000_000_000 // world.CONTROL_HZ
     end_ns = round(duration_s * 1e9)
@@ -150,11 +169,12 @@ def _episode(
     while world.time_ns < end_ns:
         observation = world.observe()
         action = np.clip(expert.act(observation), ranges[:, 0], ranges[:, 1])
-        rows.append(observation)
-        labels.append(action)
+        kept.rows.append(observation)
+        kept.images.append(eyes.images)
+        kept.labels.append(action)
         world.set_targets(action + disturb())
-        executed.append(world.targets)
-        world.advance(period_ns)
+        kept.executed.append(world.targets)
+        eyes.advance(period_ns)
         if world.success and not succeeded:
             succeeded = True
             end_ns = world.time_ns + round(tail_s * 1e9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hardware.errors import ConfigError
 
 DEMONSTRATIONS_SCHEMA = "reflexarc/demonstrations/1"
 _TERM = "observation."
+_IMAGE = "image."
 
 FloatArray = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ class Demonstrations:
 
     # Term name to values before each step, shape (N, d), units and frames of the robot card.
     observations: Mapping[str, FloatArray]
-    # What the expert says, shape (N, D), in the order of `action_names`: the label to learn.
+    # What whoever commands says, shape (N, D), in the order of `action_names`: the expert's is to be learned.
     actions: FloatArray
     # What was executed, shape (N, D): the label plus noise.
     executed: FloatArray
@@ -40,6 +41,10 @@ class Demonstrations:
     period_ns: int
     # The task, as gymnasium.make takes it.
     task: str
+    # Whether the expert commanded each step, and not a policy that it looks after, (N,); None: all of them.
+    intervention: NDArray[np.bool_] | None = None
+    # Camera name to what it had seen before each step, (N, height, width, 3).
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together.
@@ -48,8 +53,10 @@ class Demonstrations:
             ConfigError: two of them differ in length, or the episodes are not numbered in order.
         """
         steps = len(self.episode)
-        lengths = {"actions": len(self.actions), "executed": len(self.executed)}
+        flags = {} if self.intervention is None else {"intervention": len(self.intervention)}
+        lengths = {"actions": len(self.actions), "executed": len(self.executed), **flags}
         lengths.update({_TERM + name: len(value) for name, value in self.observations.items()})
+        lengths.update({_IMAGE + name: len(value) for name, value in self.images.items()})
         for name, length in lengths.items():
             if length != steps:
                 raise _broken(f"{name} has {length} steps", f"{steps}, as episode has")
@@ -78,6 +85,8 @@ class Demonstrations:
             action_names=self.action_names,
             period_ns=self.period_ns,
             task=self.task,
+            intervention=None if self.intervention is None else self.intervention[kept],
+            images={name: value[kept] for name, value in self.images.items()},
         )
 
     def save(self, path: Path | str) -> None:
@@ -97,7 +106,10 @@ class Demonstrations:
             "success": self.success,
             "seeds": self.seeds,
         }
+        if self.intervention is not None:
+            arrays["intervention"] = self.intervention
         arrays.update({_TERM + name: value for name, value in self.observations.items()})
+        arrays.update({_IMAGE + name: value for name, value in self.images.items()})
         with Path(path).open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -131,6 +143,8 @@ class Demonstrations:
                 action_names=tuple(str(name) for name in data["action_names"]),
                 period_ns=int(data["period_ns"]),
                 task=str(data["task"]),
+                intervention=data.get("intervention"),
+                images={name.removeprefix(_IMAGE): data[name] for name in data if name.startswith(_IMAGE)},
             )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(

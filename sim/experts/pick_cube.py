@@ -28,7 +28,7 @@ class Phase(enum.StrEnum):
     REACH = "reach"
     # The cube is between the fingers: close them.
     CLOSE = "close"
-    # The fingers hold it: up, and then home.
+    # The fingers hold it: up, and then where it is carried to.
     LIFT = "lift"
 
 
@@ -53,6 +53,8 @@ class ExpertSettings:
     # The open jaw comes down with the cube this much nearer to the moving finger, which has more
     # room, than it is once grasped, metres.
     approach_offset_m: float = 0.005
+    # Where the arm carries the cube, the five joints without the jaw, rad.
+    carry_to_rad: tuple[float, ...] = so101.HOME[:5]
     # Age of the observation when an action acts, seconds, for a robot with latency.
     latency_s: float = 0.0
     # Where the open and the closed jaw aim at, rad.
@@ -72,7 +74,7 @@ _BETWEEN_UPPER_M = np.array([0.014, 0.010, 0.006])
 _YAW_M_PER_RAD = 0.03
 # The funnel: metres of height for a metre of misalignment.
 _FUNNEL = 8.0
-# The cube's middle above this goes home instead of straight up, metres.
+# The cube's middle above this is carried on instead of straight up, metres.
 _CLEAR_OF_TABLE_M = 0.035
 _QUARTER = np.pi / 2
 
@@ -88,7 +90,7 @@ class PickCubeExpert:
         """Prepare the kinematics."""
         self.settings = settings or ExpertSettings()
         self._solver = ToolSolver()
-        self._home = np.array(so101.HOME)
+        self._carry_to = np.array(self.settings.carry_to_rad)
         # What the position servos lag behind a ramp, seconds, plus half the time an action is held.
         arm, jaw = so101.servo_lag_s()
         self._lead_s = np.array([arm] * 5 + [jaw]) + self.settings.period_s / 2
@@ -141,7 +143,7 @@ class PickCubeExpert:
     def _goal(self, phase: Phase, observation: Mapping[str, FloatArray]) -> FloatArray:
         joints, cube = observation["joint_position"], observation["cube_position"]
         if phase is Phase.LIFT and cube[2] > _CLEAR_OF_TABLE_M:
-            return np.append(self._home[:5], self.settings.jaw_closed_rad)
+            return np.append(self._carry_to, self.settings.jaw_closed_rad)
         tool, rotation = self._solver.forward(joints)
         tool_yaw = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
         if phase is Phase.REACH:

@@ -61,6 +61,8 @@ _SLACK_S = 0.02
 _ANSWER_S = 0.3
 _BOOT_S = 60.0
 _PR_SET_PDEATHSIG = 1
+# Folders of a firmware's files; the number of the process that they belong to follows.
+_PREFIX = "reflexarc-betaflight-"
 # Settings of the simulated flight controller itself: short calibration, no wait for more bytes than come.
 _BENCH = ("set gyro_calib_duration = 50", "set pwr_on_arm_grace = 0", "set serial_update_rate_hz = 500")
 
@@ -101,7 +103,8 @@ class BetaflightPeer:
         self._recorder = TraceRecorder(
             robot=card.name, command_names=MOTORS, row_limit=round(trace_limit_s / self._plant.step_s)
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="reflexarc-betaflight-"))
+        _remove_orphans()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -338,6 +341,14 @@ def _die_with_parent() -> Callable[[], None]:
             os._exit(1)
 
     return ask
+
+
+def _remove_orphans() -> None:
+    """Take away what peers left behind that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

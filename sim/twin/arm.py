@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -41,6 +41,8 @@ class ArmTwin(Twin):
         latency: replaces the card's latency; `sim.twin.latency.NONE` switches it off.
         start_ns: simulated time at the start, ROS clock, nanoseconds.
         settings: how an attempt begins and what counts as success, of the world's kind.
+        look: cameras whose newest images come with every observation; one is rendered when somebody looks
+            at it, once.
         trace_limit_s: how much of the run the trace keeps, seconds.
 
     Raises:
@@ -57,6 +59,7 @@ class ArmTwin(Twin):
         latency: LatencyCard | None = None,
         start_ns: int = 0,
         settings: Any = None,  # noqa: ANN401
+        look: Sequence[str] = (),
         trace_limit_s: float = 3600.0,
     ) -> None:
         """Check the card, build the world and start the run."""
@@ -72,6 +75,9 @@ class ArmTwin(Twin):
         self._check_terms(self.world.MEASURED)
         self._check_commands()
         self._check_cameras()
+        self._look = tuple(look)
+        for name in self._look:
+            self._need_camera(name)
         self._columns = [self.command_spec.names.index(name) for name in self.world.JOINTS]
         self._view = self.view()
         self.reset()
@@ -119,13 +125,7 @@ class ArmTwin(Twin):
                 library can be loaded.
         """
         state, stamp_ns = self.camera_state(name)
-        shown = self._shown.get(name)
-        if shown is None or shown[1] != stamp_ns:
-            camera = self.card.cameras[name]
-            image = self._view.image(state, name, width=camera.width, height=camera.height)
-            image.flags.writeable = False
-            shown = self._shown[name] = (image, stamp_ns)
-        return shown
+        return self._show(name, state, stamp_ns), stamp_ns
 
     def camera_state(self, name: str) -> tuple[FloatArray, int]:
         """What the newest image that has arrived by now shows, for those who render elsewhere.
@@ -140,13 +140,7 @@ class ArmTwin(Twin):
             ConfigError: the twin is not connected, or the card has no such camera.
         """
         self._need_connection("read_camera")
-        if name not in self.card.cameras:
-            raise ConfigError(
-                f"no camera {name!r}",
-                where=f"robot card {self.card.name!r}",
-                expected="one of " + (", ".join(self.card.cameras) or "none: the card has no camera"),
-                mend="name a camera of the card",
-            )
+        self._need_camera(name)
         snapshots = self._snapshots[name]
         arrived_ns = self._newest.stamp_ns
         while len(snapshots) > 1 and snapshots[1][0] <= arrived_ns:
@@ -162,6 +156,24 @@ class ArmTwin(Twin):
         """Close the wire and the cameras; an arm that was under command takes its safe action."""
         super().disconnect()
         self._view.close()
+
+    def _show(self, name: str, state: FloatArray, stamp_ns: int) -> NDArray[np.uint8]:
+        shown = self._shown.get(name)
+        if shown is None or shown[1] != stamp_ns:
+            camera = self.card.cameras[name]
+            image = self._view.image(state, name, width=camera.width, height=camera.height)
+            image.flags.writeable = False
+            shown = self._shown[name] = (image, stamp_ns)
+        return shown[0]
+
+    def _need_camera(self, name: str) -> None:
+        if name not in self.card.cameras:
+            raise ConfigError(
+                f"no camera {name!r}",
+                where=f"robot card {self.card.name!r}",
+                expected="one of " + (", ".join(self.card.cameras) or "none: the card has no camera"),
+                mend="name a camera of the card",
+            )
 
     def _check_commands(self) -> None:
         where, spec = f"robot card {self.card.name!r}", self.command_spec
@@ -239,14 +251,40 @@ class ArmTwin(Twin):
     def _capture(self) -> Mapping[str, FloatArray]:
         return self.world.observe()
 
-    def _images(self) -> Mapping[str, NDArray[np.uint8]]:
+    def _images(self) -> tuple[Mapping[str, NDArray[np.uint8]], Mapping[str, int]]:
         # Called with every capture: the state is kept for the cameras that are due, drawn if read.
         for name, camera in self.card.cameras.items():
             due_ns = self._start_ns + round(self._shutters[name] * 1e9 / camera.rate_hz)
             if due_ns <= self._physics_ns:
                 self._shutters[name] += 1
                 self._snapshots[name].append((self._physics_ns, self.world.state))
-        return {}
+        newest = {name: self._snapshots[name][-1] for name in self._look}
+        stamps_ns = {name: stamp_ns for name, (stamp_ns, _) in newest.items()}
+        return _Glance(newest, self._show), stamps_ns
 
     def _state(self) -> tuple[FloatArray, FloatArray]:
         return self.world.state, self.world.data.qvel.copy()
+
+
+class _Glance(Mapping[str, NDArray[np.uint8]]):
+    """Images by camera name, each rendered when it is looked at."""
+
+    def __init__(
+        self,
+        states: Mapping[str, tuple[int, FloatArray]],
+        show: Callable[[str, FloatArray, int], NDArray[np.uint8]],
+    ) -> None:
+        self._states, self._show = states, show
+
+    def __getitem__(self, name: str) -> NDArray[np.uint8]:
+        stamp_ns, state = self._states[name]
+        return self._show(name, state, stamp_ns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._states
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)

@@ -125,9 +125,9 @@ class Twin(Connected):
     def _safe_action(self) -> None:
         """Begin the card's safe action; the world stays under it until the next `_apply`."""
 
-    def _images(self) -> Mapping[str, NDArray[np.uint8]]:
-        """Take the cameras' images that are due now; most twins have none in their fast loop."""
-        return {}
+    def _images(self) -> tuple[Mapping[str, NDArray[np.uint8]], Mapping[str, int]]:
+        """Take the cameras' newest images, and their capture stamps in nanoseconds; most twins have none."""
+        return {}, {}
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -377,11 +377,13 @@ class Twin(Connected):
                 value.flags.writeable = False
                 self._held[name] = value
         self._recorder.row(self._physics_ns, *self._state())
+        images, image_stamps_ns = self._images()
         return Observation(
             values=dict(self._held),
             stamp_ns=self._physics_ns,
             received_steady_ns=release_ns,
-            images=self._images(),
+            images=images,
+            image_stamps_ns=image_stamps_ns,
         )
 
     def _send_observation(self) -> None:

@@ -30,6 +30,10 @@ class PickCubeSettings:
     lift_m: float = 0.05
     # For how long, in the gripper, without a break, seconds.
     hold_s: float = 0.4
+    # Where the middle of the cube is to be held, base_link, metres; None: anywhere, so that it is lifted.
+    goal_m: tuple[float, float, float] | None = None
+    # How far from there it may be, metres.
+    goal_radius_m: float = 0.03
 
     def __post_init__(self) -> None:
         """Refuse a region that the arm cannot reach.
@@ -45,6 +49,13 @@ class PickCubeSettings:
                     expected="lower <= upper",
                     mend="swap the two",
                 )
+        if self.goal_m is not None and not (len(self.goal_m) == 3 and self.goal_radius_m > 0):
+            raise ConfigError(
+                f"goal_m {self.goal_m}, goal_radius_m {self.goal_radius_m}",
+                where="PickCubeSettings",
+                expected="x, y and z, and a positive distance",
+                mend="correct the goal",
+            )
         if not (self.hold_s > 0 and self.start_noise_rad >= 0 and 0 <= self.cube_yaw_rad <= np.pi):
             raise ConfigError(
                 f"hold_s {self.hold_s}, start_noise_rad {self.start_noise_rad},"
@@ -106,8 +117,8 @@ class PickCubeWorld(ArmWorld):
 
     @property
     def reached(self) -> bool:
-        """Whether the cube is lifted and in the gripper."""
-        return self.held and self.lifted
+        """Whether the cube is lifted, in the gripper and, where a goal is set, there."""
+        return self.held and self.lifted and self.at_goal
 
     def reset(self, rng: np.random.Generator) -> None:
         """Begin another attempt: the arm near home, the cube somewhere within reach.
@@ -127,6 +138,15 @@ class PickCubeWorld(ArmWorld):
         rotation = self.data.geom_xmat[self._cube_geom].reshape(3, 3)
         below = float(np.abs(rotation[2]).sum()) * so101.CUBE_EDGE_M / 2
         return float(self.data.geom_xpos[self._cube_geom, 2]) - below >= self.settings.lift_m
+
+    @property
+    def at_goal(self) -> bool:
+        """Whether the middle of the cube is where it is to be held; without a goal it is everywhere."""
+        goal = self.settings.goal_m
+        if goal is None:
+            return True
+        distance = float(np.linalg.norm(self.data.xpos[self._cube_body] - goal))
+        return distance <= self.settings.goal_radius_m
 
     @property
     def held(self) -> bool:

@@ -74,12 +74,15 @@ def test_a_policy_hears_exactly_what_is_carried_out_until_its_chunk_arrives():
         # Four steps: three until it arrives, and the one in force at that very moment.
         assert context.committed.shape == (4, 6)
         np.testing.assert_array_equal(context.committed[:3, 0], given[index : index + 3])
+        # What would follow: on along the ramp of the chunk in force, to its end.
+        np.testing.assert_allclose(np.diff(context.planned[:, 0]), 0.001, atol=1e-12)
+        assert context.planned[0, 0] > context.committed[-1, 0]
 
 
 def test_without_in_painting_a_policy_hears_nothing():
     policy = Ramp()
     run(make(policy, late(3), inpaint=False), 0, 20)
-    assert all(context.committed is None for context in policy.contexts)
+    assert all(context.committed is context.planned is None for context in policy.contexts)
 
 
 def test_a_policy_that_follows_what_is_committed_makes_no_step_at_the_seam():

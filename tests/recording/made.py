@@ -62,14 +62,17 @@ TRAJECTORY = "\n".join(
     )
 )
 STRING = "string data"
+# A header by itself.
+HEADER_ALONE = "\n".join(("builtin_interfaces/Time stamp", "string frame_id", *HEADER.splitlines()[4:], ""))
 JOINTS = TopicSpec("/arm/joint_states", "sensor_msgs/msg/JointState", JOINT_STATE)
 CAMERA = TopicSpec("/arm/front/image", "sensor_msgs/msg/Image", IMAGE)
 WRIST = TopicSpec("/arm/wrist/image", "sensor_msgs/msg/Image", IMAGE)
 COMMAND = TopicSpec("/arm/gate/command", "trajectory_msgs/msg/JointTrajectory", TRAJECTORY)
 NOTE = TopicSpec("/arm/note", "std_msgs/msg/String", STRING)
+SOURCE = TopicSpec("/arm/gate/source", "std_msgs/msg/Header", HEADER_ALONE)
 _ENCODERS = {
     spec.type: serialize_dynamic(spec.type, spec.schema)[spec.type]
-    for spec in (JOINTS, CAMERA, COMMAND, NOTE)
+    for spec in (JOINTS, CAMERA, COMMAND, NOTE, SOURCE)
 }
 NS = 1_000_000_000
 
@@ -110,6 +113,10 @@ def command(stamp_ns, positions, names=("a", "b")):
     )
     message = SimpleNamespace(header=header(stamp_ns), joint_names=list(names), points=[point])
     return _ENCODERS[COMMAND.type](message)
+
+
+def source(stamp_ns, name):
+    return _ENCODERS[SOURCE.type](SimpleNamespace(stamp=header(stamp_ns).stamp, frame_id=name))
 
 
 def string(text):

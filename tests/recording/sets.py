@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import pyarrow.parquet
 import yaml
-from made import CAMERA, COMMAND, JOINTS, command, image, joints, open_writer
+from made import CAMERA, COMMAND, JOINTS, SOURCE, command, image, joints, open_writer, source
 
 from hardware import schema
 from hardware.robot import RobotCard
@@ -54,11 +58,12 @@ def record(
     joint_value=float,
     outcome=EventKind.SUCCESS,
     card=CARD,
+    sources=None,
 ):
     """An episode whose numbers are the milliseconds since its start: joint a as measured, b its negative."""
     writer = open_writer(
         path,
-        topics=(JOINTS, CAMERA, COMMAND),
+        topics=(JOINTS, CAMERA, COMMAND) if sources is None else (JOINTS, CAMERA, COMMAND, SOURCE),
         config=WriterConfig(compression="none"),
         attachments=_card_file(card),
         instruction="turn it",
@@ -76,6 +81,9 @@ def record(
         else:
             name, data = COMMAND.name, command(stamp_ns, (at + 0.5, -at - 0.5))
         writer.write(name, data, stamp_ns=stamp_ns, receive_ns=stamp_ns + MS)
+    for at, name in sources or ():
+        stamp_ns = start_ns + at * MS
+        writer.write(SOURCE.name, source(stamp_ns, name), stamp_ns=stamp_ns, receive_ns=stamp_ns + 5 * MS)
     if outcome is not None:
         writer.add_event(Event(outcome, start_ns + end_ms * MS))
     writer.finish(end_ns=start_ns + end_ms * MS, reason="stopped")
@@ -84,3 +92,18 @@ def record(
 
 def _card_file(card):
     return {} if card is None else {"robot_card.yaml": yaml.safe_dump(card, sort_keys=False).encode()}
+
+
+def make_foreign(root, names):
+    """Take out of a dataset what only ours have: stamps, the card, names that say what a number is."""
+    shutil.rmtree(root / "meta" / "reflexarc", ignore_errors=True)
+    path = root / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    for name in [name for name in info["features"] if name.startswith("reflexarc.")]:
+        del info["features"][name]
+    info["features"]["observation.state"]["names"] = names
+    path.write_text(json.dumps(info))
+    table = root / "data" / "chunk-000" / "file-000.parquet"
+    columns = pyarrow.parquet.read_table(table)
+    kept = columns.select([name for name in columns.column_names if not name.startswith("reflexarc.")])
+    pyarrow.parquet.write_table(kept.replace_schema_metadata(None), table)

@@ -1,6 +1,9 @@
 """Protects episodes: what is written is read again, bit for bit, whole or half-written, damaged or not."""
 
+import errno
+import fcntl
 import os
+import threading
 
 import pytest
 from made import CAMERA, JOINTS, NOTE, Clock, image, joints, numbers, open_writer, string, write_joints
@@ -218,3 +221,29 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         open_writer(tmp_path / "none" / "e.mcap")
     with pytest.raises(ConfigError, match="the compression is 'rar'"):
         open_writer(tmp_path / "e.mcap", config=WriterConfig(compression="rar"))
+
+
+def test_whoever_looks_at_an_episode_that_begins_is_waited_for(tmp_path, monkeypatch):
+    lock, lookers = fcntl.flock, []
+
+    def look_first(file, how):
+        if not lookers:
+            looker = os.open(tmp_path / "episode_000000.mcap.part", os.O_RDONLY)
+            lock(looker, fcntl.LOCK_SH)
+            lookers.append(threading.Timer(0.1, os.close, [looker]))
+            lookers[0].start()
+        lock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", look_first)
+    assert numbers(Episode.open(finished(tmp_path / "episode_000000.mcap"))) == list(range(10))
+    lookers[0].join()
+
+
+def test_a_disk_that_cannot_lock_is_told_and_nothing_is_left(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(ConfigError, match="the episode cannot be written .No locks available"):
+        finished(tmp_path / "episode_000000.mcap")
+    assert not list(tmp_path.iterdir())

@@ -217,6 +217,9 @@ def test_the_forecast_knows_the_card_and_then_the_episodes(tmp_path):
     assert measured.bytes_per_s == pytest.approx(path.stat().st_size / 2.0)
     assert measured.fits
     measured.check(tmp_path)
+    # What cannot be read keeps nobody from recording beside it.
+    episode_path(tmp_path, 1).write_bytes(b"junk and more junk")
+    assert forecast(tmp_path, card, reserve_bytes=0).bytes_per_s == measured.bytes_per_s
     full = forecast(tmp_path, card, reserve_bytes=shutil.disk_usage(tmp_path).free, duration_s=60.0)
     assert full.time_left_s < 60.0
     with pytest.raises(ConfigError, match="kept in reserve.*as the last episodes here"):

@@ -80,6 +80,27 @@ def test_the_same_recordings_give_the_same_bytes(folder, tmp_path):
     assert third.tables["data/chunk-000/file-000.parquet"] != first.tables["data/chunk-000/file-000.parquet"]
 
 
+def test_tables_with_images_in_them_do_not_depend_on_the_folder(folder, tmp_path):
+    config = SamplingConfig(fps=25, cameras=("front",))
+    first, _ = export_recordings(folder, tmp_path / "one", config, video=False)
+    second, _ = export_recordings(folder, tmp_path / "another", config, video=False)
+    assert first.tables == second.tables
+
+
+def test_a_full_disk_leaves_no_half_of_a_dataset(folder, tmp_path, monkeypatch):
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+    with pytest.raises(
+        ConfigError, match="the dataset cannot be written .*No space left on device.*free some"
+    ):
+        export_recordings(folder, tmp_path / "set", ALL)
+    assert not list(tmp_path.glob("*set*"))
+    monkeypatch.undo()
+    export_recordings(folder, tmp_path / "set", ALL)
+
+
 def test_a_recording_of_another_robot_is_refused_with_the_difference(folder, tmp_path):
     other = copy.deepcopy(CARD)
     other["observations"]["joint_position"]["unit"] = "m"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from sets import MS, arm_card, record
+from sets import MS, arm_card, make_foreign, record
 
 from hardware.errors import ConfigError
 from recording import Episode
@@ -60,18 +58,7 @@ def foreign(tmp_path):
     )
     root = tmp_path / "foreign"
     write_set(root, arm_card(), [frames], fps=25)
-    path = root / "meta" / "info.json"
-    info = json.loads(path.read_text())
-    for name in [name for name in info["features"] if name.startswith("reflexarc.")]:
-        del info["features"][name]
-    info["features"]["observation.state"]["names"] = ["b_pos", "a_pos"]
-    path.write_text(json.dumps(info))
-    table = root / "data" / "chunk-000" / "file-000.parquet"
-    import pyarrow.parquet
-
-    columns = pyarrow.parquet.read_table(table)
-    kept = columns.select([name for name in columns.column_names if not name.startswith("reflexarc.")])
-    pyarrow.parquet.write_table(kept.replace_schema_metadata(None), table)
+    make_foreign(root, ["b_pos", "a_pos"])
     return root
 
 

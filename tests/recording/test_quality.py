@@ -102,6 +102,18 @@ def test_every_fault_is_found(spoil, text):
     assert any(re.search(text, finding) for finding in findings), findings
 
 
+def test_what_arrives_late_is_no_gap_but_what_was_not_captured_is():
+    """In lockstep a recorder may be many steps behind: then messages of one moment arrive far apart."""
+    late = [(s, d, t, max(r, 2 * NS) if NS < t < 2 * NS else r) for s, d, t, r in messages()]
+    report, findings = judged(sorted(late, key=lambda m: m[3]))
+    assert findings == []
+    assert report.topics[JOINTS.name].max_gap_s == pytest.approx(0.02)
+    missing = [m for m in messages() if m[0] is not JOINTS or not NS < m[2] < 2 * NS]
+    report, findings = judged(missing)
+    assert report.topics[JOINTS.name].max_gap_s == pytest.approx(1.0)
+    assert any("joint_states: silent for 1.00 s" in finding for finding in findings)
+
+
 def test_an_arm_that_rests_is_told_and_its_cameras_may_show_the_same():
     still = [
         (s, image(t, [7] * 24), t, r) if s is CAMERA else (s, d, t, r)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from recording import Episode, EventKind, Outcome, WriterConfig
 from recording.folder import FileState, finished, list_episodes
 from recording.quality import QualityMonitor
 from recording.repair import repair, verify
-from recording.session import Session, SessionConfig, State
+from recording.session import Session
+from recording.session_status import SessionConfig, State
 
 
 def make(folder, *, free=lambda: 10**12, config=None, judged=False, on_finish=lambda path: None):
@@ -86,13 +88,14 @@ def test_episodes_one_after_the_other(session, tmp_path):
     assert verify(path).is_ok
 
 
-def test_rerecord_and_discard_free_the_number(session, tmp_path):
+def test_discarding_frees_the_number(session, tmp_path):
     session.start()
     offer(session, range(3))
-    assert session.rerecord() == 0
+    assert session.discard() == 0
+    assert session.start() == 0
     offer(session, range(7, 9))
     assert numbers(Episode.open(session.stop())) == [7, 8]
-    assert session.rerecord() == 1
+    assert session.start() == 1
     assert session.discard() == 1
     assert [file.number for file in list_episodes(tmp_path)] == [0]
 
@@ -223,7 +226,7 @@ sys.path.insert(0, sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from test_session import make, offer, wait_for
 from recording import WriterConfig
-from recording.session import SessionConfig, State
+from recording.session_status import SessionConfig, State
 from hardware.errors import ConfigError
 config = SessionConfig(writer=WriterConfig(chunk_bytes=2000, compression="none"))
 session = make(Path(sys.argv[1]), config=config)
@@ -286,3 +289,79 @@ def test_an_episode_that_is_open_can_be_read(tmp_path):
 def numbers_of(path):
     episode = Episode.open(path)
     return numbers(episode) if episode.topics else []
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_told(tmp_path):
+    session = make(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match="the episode cannot be written .No such file or directory"):
+        session.start()
+    session.close()
+    assert session.status.state is State.IDLE
+
+
+class SlowToFinish(BadJudge):
+    """Holds the end of an episode up until it is let go."""
+
+    def __init__(self):
+        super().__init__("")
+        self.is_asked, self.may_end = threading.Event(), threading.Event()
+
+    def document(self, *, end_ns=None):
+        if end_ns is not None:
+            self.is_asked.set()
+            self.may_end.wait(30.0)
+        return {"findings": []}
+
+
+def test_an_episode_that_is_being_finished_cannot_be_thrown_away(tmp_path):
+    judge = SlowToFinish()
+    session = make(tmp_path, config=SessionConfig(time_limit_s=0.05))
+    session._make_judge = lambda started: judge
+    session.start()
+    offer(session, range(3))
+    assert judge.is_asked.wait(30.0)
+    with pytest.raises(ConfigError, match="episode 0 has ended .time limit.*reflexarc data delete"):
+        session.discard()
+    judge.may_end.set()
+    assert wait_for(lambda: session.status.state is State.IDLE)
+    session.close()
+    assert [numbers(Episode.open(path)) for path in finished(tmp_path)] == [[0, 1, 2]]
+
+
+def test_an_episode_that_cannot_be_thrown_away_is_told(tmp_path, monkeypatch):
+    session = make(tmp_path)
+    session.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda self, missing_ok=False: 1 / 0)
+        with pytest.raises(ConfigError, match="the recorder failed .ZeroDivisionError"):
+            session.discard()
+    assert session.status.state is State.FAILED
+    session.close()
+
+
+class Crowded(BadJudge):
+    """Says which threads ask it."""
+
+    def __init__(self):
+        super().__init__("")
+        self.threads = []
+
+    def add(self, spec, data, *, stamp_ns, receive_ns):
+        pass
+
+    def document(self, *, end_ns=None):
+        self.threads.append((threading.current_thread().name, self.session._open is not None))
+        return {"findings": []}
+
+
+def test_a_judge_has_one_thread_at_a_time(tmp_path):
+    """What is recorded may change what a judge has in hand while it is asked."""
+    judge = Crowded()
+    judge.session = session = make(tmp_path)
+    session._make_judge = lambda started: judge
+    session.start()
+    offer(session, range(3))
+    session.stop()
+    session.close()
+    assert {is_open for name, is_open in judge.threads if name != "recorder"} == {False}

@@ -7,13 +7,14 @@ import time
 import pytest
 
 from recording import Episode, EpisodeInfo, EpisodeWriter, Event, EventKind, TopicSpec
+from recording.encoding import header_encoder
 from recording.folder import episode_path
 from reflexarc.cli import main
 
 TOPIC = TopicSpec("/arm/number", "std_msgs/msg/UInt64", "uint64 data")
 
 
-def record(folder, number, *, count=50, finish=True, quality=None, robot="so101"):
+def record(folder, number, *, count=50, finish=True, quality=None, robot="so101", instruction="pick"):
     folder.mkdir(parents=True, exist_ok=True)
     info = EpisodeInfo(
         f"id-{folder.name}-{number}",
@@ -21,7 +22,7 @@ def record(folder, number, *, count=50, finish=True, quality=None, robot="so101"
         robot=robot,
         namespace="/arm",
         task="PickCube",
-        instruction="pick",
+        instruction=instruction,
     )
     writer = EpisodeWriter(episode_path(folder, number), info, steady_clock=time.monotonic_ns)
     writer.add_topic(TOPIC)
@@ -63,6 +64,14 @@ def test_list_marks_what_deserves_a_look(tmp_path, capsys):
     assert "3 to look at" in text
 
 
+def test_what_somebody_wrote_into_an_episode_is_shown_as_it_is(tmp_path, capsys):
+    record(tmp_path, 0, instruction="pick [the] cube [/red]")
+    for words in (["list", str(tmp_path)], ["show", str(episode_path(tmp_path, 0))]):
+        assert main(["data", *words]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(part in text for part in ("pick", "[the]", "cube", "[/red]"))
+
+
 def test_show_says_everything(tmp_path, capsys):
     path = record(tmp_path, 0)
     code, found = run(capsys, "show", path)
@@ -80,6 +89,27 @@ def test_show_says_everything(tmp_path, capsys):
     assert "/arm/number" in text
     assert main(["data", "show", str(record(tmp_path, 1, finish=False))]) == 0
     assert "never: half-written" in capsys.readouterr().out
+
+
+def test_show_says_who_commanded(tmp_path, capsys):
+    path = episode_path(tmp_path, 0)
+    info = EpisodeInfo("id", 0, robot="so101", namespace="/arm", start_ns=10**9)
+    writer = EpisodeWriter(path, info, steady_clock=time.monotonic_ns)
+    spec, tell = header_encoder("gate/source", root="/arm")
+    writer.add_topic(spec)
+    for second, source in ((1, "policy"), (3, "operator"), (4, "policy"), (5, "gate")):
+        stamp_ns = second * 10**9
+        writer.write(spec.name, tell(stamp_ns, source), stamp_ns=stamp_ns, receive_ns=stamp_ns)
+    code, found = run(capsys, "show", writer.finish())
+    assert code == 0
+    assert found["authority"] == {
+        "interventions": 1,
+        "shares": {"policy": 0.75, "operator": 0.25, "gate": 0.0},
+    }
+    assert main(["data", "show", str(path)]) == 0
+    assert "policy 75%, operator 25%, gate 0%; taken over 1 times" in capsys.readouterr().out
+    # Nothing is guessed of a recording that does not say it.
+    assert run(capsys, "show", record(tmp_path, 1))[1]["authority"] is None
 
 
 def test_verify_and_repair(tmp_path, capsys):
@@ -140,6 +170,13 @@ def test_delete_and_merge(tmp_path, capsys):
     assert run(capsys, "merge", tmp_path / "d", "--into", tmp_path / "c")[0] == 2
 
 
+def test_a_layout_is_written_for_a_card(tmp_path, capsys):
+    code, found = run(capsys, "layout", "quadrotor_twin", tmp_path / "layout.json")
+    assert (code, found["robot"]) == (0, "quadrotor")
+    assert "/quadrotor/odom" in found["topics"]
+    assert json.loads((tmp_path / "layout.json").read_text())["layout"]
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -151,6 +188,9 @@ def test_delete_and_merge(tmp_path, capsys):
         (["delete", "none", "1"], "there is no folder 'none'"),
         (["merge", "--into", "x"], "no path was given"),
         (["merge", "none", "--into", "x"], "there is no finished episode"),
+        (["import", "none", "x"], "no LeRobot dataset"),
+        (["layout", "quadrotor", "x.json"], "there is no robot card 'quadrotor'"),
+        (["import", "none", "x", "--robot", "so102_twin"], "did you mean 'so101_twin'?"),
     ],
 )
 def test_bad_input_is_explained(tmp_path, monkeypatch, capsys, words, text):

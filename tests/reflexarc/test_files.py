@@ -91,3 +91,21 @@ def test_only_files_that_a_user_named_are_the_users_fault(verb, tmp_path, capsys
         cli.main(["writes", "--out", str(tmp_path)])
     assert explain_os_error(ours, ["writes", "--out", "/other"]) is None
     assert explain_os_error(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), ["up"]) is None
+
+
+def test_a_file_where_a_folder_is_wanted_is_refused_before_anything_is_computed(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["train", "raptor", "--out", str(tmp_path / "file"), "--updates", "1"]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'file'} is a file" in told
+    assert "a folder, or a path where one can be made" in told
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("words", [["eval", "arm", "bc/pick_cube"], ["bench", "seams"]])
+def test_a_folder_where_a_file_is_wanted_is_refused_before_anything_is_computed(tmp_path, capsys, words):
+    assert cli.main([*words, "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path} is a folder" in told
+    assert str(tmp_path / "result.json") in told
+    assert list(tmp_path.iterdir()) == []

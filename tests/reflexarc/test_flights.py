@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -160,6 +161,16 @@ def test_a_way_that_nobody_knows_is_refused(flown, capsys):
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert error["what"] == "there is no way 'companion'"
     assert error["expected"] == "some of offboard, onboard"
+    assert flown[0] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [("nope", "there is no policy 'nope'"), ("bc/pick_cube", "the method of policy .* is bc")],
+)
+def test_a_policy_that_no_firmware_can_carry_is_refused_before_it_is_built(flown, capsys, policy, text):
+    assert cli.main(["eval", "betaflight", "--policy", policy]) == 2
+    assert re.search(text, capsys.readouterr().err)
     assert flown[0] == []
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -26,8 +27,19 @@ def test_error_block():
         "error: unit 'inch'\n  where     card.yaml\n  expected  m\n  to mend   convert it"
     )
     assert error_block(ERROR, colour=True).startswith("\033[1;31merror:\033[0m \033[1munit 'inch'\033[0m\n")
-    several = ConfigErrors([ERROR, ERROR], where="card.yaml")
-    assert error_block(several, colour=False) == "\n".join([error_block(ERROR, colour=False)] * 2)
+    other = ConfigError("no unit", where="card.yaml", expected="m", mend="give it")
+    several = ConfigErrors([ERROR, other], where="card.yaml")
+    assert error_block(several, colour=False) == "\n".join(
+        error_block(one, colour=False) for one in (ERROR, other)
+    )
+    alike = ConfigErrors(
+        [ERROR, ConfigError("unit 'foot'", where="card.yaml", expected="m", mend="convert it"), other],
+        where="card.yaml",
+    )
+    assert error_block(alike, colour=False) == (
+        "error: unit 'inch'\nerror: unit 'foot'\n  where     card.yaml\n"
+        "  expected  m\n  to mend   convert it\n" + error_block(other, colour=False)
+    )
 
 
 def test_colour_only_for_terminals_whose_user_wants_it(monkeypatch):
@@ -67,12 +79,33 @@ def test_result_is_for_machines_alone(capsys):
     assert shown.err == "for people\n"
 
 
-def test_progress_without_a_terminal_is_silent_and_log_lines_are_not(capsys):
-    output = Output()
+def test_progress_without_a_terminal_is_a_line_now_and_then_beside_json(capsys, monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr("reflexarc.output.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    output = Output(json=True)
     with output.progress("working") as progress:
-        progress(1, 2)
+        progress(1, 9)
         output.log("a [line]")
-    assert capsys.readouterr() == ("", "a [line]\n")
+        for done in range(2, 8):
+            now_s[0] += 4.0
+            progress(done, 9)
+        output.result({"done": True})
+    found = capsys.readouterr()
+    assert found.err.splitlines() == ["a [line]", "working: 4 of 9", "working: 7 of 9"]
+    assert json.loads(found.out) == {"done": True}
+
+
+def test_a_table_in_a_file_is_not_cut(capsys, monkeypatch):
+    from rich.table import Table
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table(box=None)
+    row = [f"{'long ' * 4}{number}" for number in range(6)]
+    for word in row:
+        table.add_column(word)
+    table.add_row(*row)
+    Output().console.print(table)
+    assert [len(line) > 120 for line in capsys.readouterr().out.splitlines()] == [True, True]
 
 
 PROGRAM = """

@@ -69,6 +69,8 @@ class FakeVehicle:
             time.sleep(_STEP_S)
 
     def _step(self):
+        if self._armed and self._goal is None and self._is("idles_out"):
+            self._armed = False
         if self._armed and self._goal is not None:
             way = self._goal - self._position
             far = float(np.linalg.norm(way))

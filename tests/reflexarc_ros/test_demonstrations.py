@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from reflexarc_ros.domain import OwnDomain
+from reflexarc_ros.runner import SystemRunner
 
 from hardware.cards.library import load_robot_card
 from policies.demonstrations.recorded import load_recorded
-from recording import Episode
+from recording import Episode, Outcome
 from recording.decoding import SENT_TOPIC, read_commands
 from recording.folder import finished
 from recording.foxglove import FOLDER, layout_topics
@@ -92,6 +94,40 @@ def test_requested_and_sent_actions_are_both_there(recordings):
 def test_foxglove_finds_every_topic_of_its_layout_in_a_recording(recordings):
     episode = Episode.open(finished(recordings)[0])
     assert set(layout_topics(FOLDER / "arm.json")) <= set(episode.topics)
+
+
+def test_the_panda_is_recorded_in_lockstep_without_a_finding(tmp_path, domain_id):
+    done = reflexarc(
+        "record", "arm", "robot:=panda_twin", "policy:=expert/peg_insert", "pace:=lockstep", "--judged",
+        "--episodes", 1, "--seconds", 120, "--task", "PegInsert", "--instruction", "insert the peg",
+        "--out", tmp_path / "recordings", "--no-page",
+        domain_id=domain_id,
+    )  # fmt: skip
+    assert done
+    episode = Episode.open(finished(tmp_path / "recordings")[0])
+    assert episode.metadata.outcome is Outcome.SUCCESS
+    assert episode.metadata.quality["findings"] == []
+    made, skipped = export_recordings(tmp_path / "recordings", tmp_path / "set", SamplingConfig(fps=25))
+    assert skipped == ()
+    assert (len(made.episodes), made.episodes[0].dropped, made.episodes[0].success) == (1, 0, True)
+
+
+def test_foxglove_finds_every_topic_of_its_layout_in_a_flight(tmp_path, domain_id):
+    lines = []
+    with SystemRunner(
+        "quadrotor",
+        {"pace": "lockstep", "record": str(tmp_path), "record_begin": "activation"},
+        on_line=lambda name, line: lines.append(line),
+        domain_id=domain_id,
+    ) as runner:
+        deadline_s = time.monotonic() + 120.0
+        # Topics that come up late are found within half a second.
+        while sum(path.stat().st_size for path in tmp_path.glob("episode_*")) < 100_000:
+            assert runner.is_running, "\n".join(lines)
+            assert time.monotonic() < deadline_s, "\n".join(lines)
+            time.sleep(0.05)
+    topics = Episode.open(finished(tmp_path)[0]).topics
+    assert set(layout_topics(FOLDER / "quadrotor.json")) <= {n for n, topic in topics.items() if topic.count}
 
 
 def test_rerun_shows_terms_commands_and_cameras(recordings, tmp_path):

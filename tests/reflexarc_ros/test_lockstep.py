@@ -1,19 +1,24 @@
 """Lockstep over ROS 2 is seeded and bit-reproducible, and is the very run that one process gives."""
 
 import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from reflexarc_ros.runner import SystemRunner
-from reflexarc_ros.twin_drive import LOCKSTEP_START_NS
+from reflexarc_ros.twin_drive import LOCKSTEP_START_NS, TwinDrive
 from rosgraph_msgs.msg import Clock
 
 import policies
 from hardware import load_robot_card
 from hardware.reference import make_trajectory
 from policies.controller import load_controller
+from recording import Episode
+from recording.folder import finished
 from sim.evaluation.lockstep import make_gate, run_lockstep
 from sim.twin.arm import ArmTwin
 from sim.twin.latency import NONE
@@ -105,3 +110,115 @@ def test_ros_and_one_process_give_the_same_commands_bit_for_bit(tmp_path, domain
     with twin:
         run_lockstep(twin, controller, make_gate(card), steps=STEPS, reference=reference)
         assert_same(across, twin.trace())
+
+
+def test_a_recording_misses_no_step_however_late_its_recorder_is(tmp_path, domain_id):
+    """The recorder stands still again and again: the twin waits for it, in its own time nothing happens."""
+    lines = []
+    with SystemRunner(
+        "arm",
+        {"pace": "lockstep", "record": str(tmp_path), "record_begin": "activation"},
+        on_line=lambda n, line: lines.append(f"[{n}] {line}"),
+        domain_id=domain_id,
+    ) as runner:
+
+        def wait_for(is_there):
+            deadline_s = time.monotonic() + 120.0
+            while not is_there():
+                assert runner.is_running, "\n".join(lines)
+                assert time.monotonic() < deadline_s, "\n".join(lines)
+                time.sleep(0.02)
+
+        def size():
+            return sum(path.stat().st_size for path in tmp_path.glob("episode_*"))
+
+        wait_for(lambda: any("begins" in line for line in lines))
+        for _ in range(4):
+            before = size()
+            wait_for(lambda before=before: size() > before + 20_000)
+            os.kill(runner.pid("recorder_node"), signal.SIGSTOP)
+            time.sleep(0.4)
+            os.kill(runner.pid("recorder_node"), signal.SIGCONT)
+        before = size()
+        wait_for(lambda: size() > before + 20_000)
+    episode = Episode.open(finished(tmp_path)[0])
+    for topic in ("joint_states", "cube_pose", "command/policy", "gate/command", "policy/base/action"):
+        stamps_ns = np.array([message.stamp_ns for message in episode.raw_messages((topic,))])
+        assert len(stamps_ns) > 200, topic
+        assert set(np.diff(np.unique(stamps_ns))) == {20_000_000}, topic
+
+
+class OneRobot:
+    """What a drive asks of its node, with a recorder that is as far behind as a test says."""
+
+    def __init__(self):
+        self.is_lockstep, self.settings, self.lag_steps, self.published, self.warnings = True, (), 0, 0, []
+        self.values = {"latency": "none", "seed": 0, "interface": "", "view": False, "liveness_s": 0.2}
+        self.settings = [SimpleNamespace(name=name) for name in self.values]
+
+    def setting(self, name):
+        return self.values[name]
+
+    def publish(self, observation):
+        self.published += 1
+
+    def publish_clock(self, now_ns):
+        pass
+
+    def offer_images(self):
+        pass
+
+    def check_publishers(self, steady_ns):
+        pass
+
+    def recorder_lag_ns(self, stamp_ns):
+        return self.lag_steps * 20_000_000
+
+    def get_logger(self):
+        return SimpleNamespace(warning=self.warnings.append)
+
+    def get_fully_qualified_name(self):
+        return "/so101/robot_node"
+
+
+def test_the_twin_waits_for_a_recorder_and_gives_it_up_in_the_end():
+    node = OneRobot()
+    drive = TwinDrive(node, load_robot_card("so101_twin"))
+    drive.connect()
+    drive.start()
+
+    def answer():
+        from reflexarc_ros.chunks import Nothing
+
+        drive.take(Nothing(drive.robot.read().stamp_ns), time.monotonic_ns())
+
+    answer()
+    assert node.published == 2
+    node.lag_steps = 51
+    answer()
+    answer()
+    assert node.published == 2, "the recorder is behind: the next step waits"
+    drive.watch()
+    assert node.published == 2
+    node.lag_steps = 50
+    drive.heard()
+    assert node.published == 3
+    # One that never comes back costs liveness_s once.
+    node.lag_steps = 51
+    answer()
+    assert node.published == 3
+    deadline_s = time.monotonic() + 30.0
+    while node.published == 3 and time.monotonic() < deadline_s:
+        drive.watch()
+    assert node.published == 4
+    assert "has not caught up within 0.2 s" in node.warnings[0]
+    answer()
+    assert node.published == 5
+    assert len(node.warnings) == 1
+    # Until it has caught up.
+    node.lag_steps = 0
+    answer()
+    node.lag_steps = 51
+    answer()
+    assert node.published == 6
+    drive.close()

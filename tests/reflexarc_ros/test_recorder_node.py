@@ -13,8 +13,9 @@ from reflexarc_ros.bringup import nodes
 from reflexarc_ros.chunks import GATE_TOPIC
 from reflexarc_ros.definitions import definition, has_header, message_class, topic_spec
 from reflexarc_ros.recorder_page import RecorderPage
+from reflexarc_ros.recorder_topics import TopicRecorder, read_stamp
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
@@ -69,6 +70,7 @@ def test_messages_that_are_not_here_are_told():
     with pytest.raises(ConfigError, match="the message std_msgs/msg/Nothing is not here"):
         message_class("std_msgs/msg/Nothing")
     assert has_header(Image)
+    assert has_header(Header)
     assert not has_header(String)
 
 
@@ -85,6 +87,31 @@ def test_a_folder_adds_the_recorder_before_everything_that_moves(tmp_path):
     assert "recorder_node" not in {s.name for s in nodes("quadrotor", {})}
     with pytest.raises(ConfigError, match="record_seconds is '-1'"):
         nodes("arm", {"record": str(tmp_path), "record_seconds": "-1"})
+
+
+# --- topics ------------------------------------------------------------------------------------
+
+
+def test_latched_messages_that_arrive_while_they_are_repeated_wait_for_their_turn():
+    """The page begins an episode in a thread of its own."""
+    topics, offered = TopicRecorder.__new__(TopicRecorder), []
+
+    class Busy:
+        def offer(self, topic, raw, *, stamp_ns, receive_ns):
+            offered.append((topic, raw, stamp_ns, receive_ns))
+            topics._latched[f"/late/{len(offered)}"] = b"late"
+
+    topics._session, topics._now_ns = Busy(), lambda: 7
+    topics._latched = {"/robot_description": b"a", "/tf_static": b"b"}
+    topics.repeat_latched()
+    assert offered == [("/robot_description", b"a", 7, 7), ("/tf_static", b"b", 7, 7)]
+
+
+def test_a_message_too_short_for_a_stamp_has_none():
+    """Bytes are recorded as they came, and nobody's bytes end the recorder."""
+    stamp = b"\x00\x01\x00\x00" + (3).to_bytes(4, "little") + (5).to_bytes(4, "little")
+    assert read_stamp(stamp) == 3_000_000_005
+    assert [read_stamp(stamp[:length]) for length in (0, 4, 11)] == [0, 0, 0]
 
 
 # --- the page ----------------------------------------------------------------------------------
@@ -137,8 +164,9 @@ def page():
     made.close()
 
 
-def fetch(page, path, *, token="", method="GET", host=None, body=None):
+def fetch(page, path, *, token="", method="GET", host=None, body=None, length=None):
     headers = {"X-Token": token, **({"Host": host} if host else {})}
+    headers |= {"Content-Length": length} if length else {}
     request = urllib.request.Request(
         f"http://127.0.0.1:{page.port}{path}", headers=headers, method=method, data=body
     )
@@ -160,6 +188,8 @@ def test_the_page_answers_whoever_knows_the_token(page):
     assert fetch(page, "/else", token=token)[0] == 404
     assert fetch(page, "/else", token=token, method="POST")[0] == 400
     assert fetch(page, "/note", token=token, method="POST", body=b"x" * 5000)[0] == 400
+    for length in ("many", "-1", "5000"):
+        assert fetch(page, "/note", token=token, method="POST", length=length)[0] == 400
 
 
 @pytest.mark.parametrize("path", ["/", "/status", "/?token=wrong"])
@@ -385,6 +415,10 @@ def test_every_activation_is_an_episode_and_control_c_keeps_the_last_one(start, 
         ({"folder": "/proc/none"}, "the folder cannot be made"),
         ({"folder": "/tmp", "card": "no_such_robot"}, "there is no robot card 'no_such_robot'"),
         ({"folder": "/tmp", "calibration": ["/none.yaml"]}, "/none.yaml cannot be read"),
+        (
+            {"folder": "/tmp", "calibration": [__file__, __file__]},
+            "two calibration files are called test_rec",
+        ),
     ],
 )
 def test_wrong_parameters_keep_the_node_unconfigured_and_say_why(start, client, parameters, text):

@@ -379,3 +379,28 @@ def test_services_speak_for_any_device_and_unknown_ones_are_refused(domain_id):
         os.kill(stand.runner.pid(node), signal.SIGKILL)
         assert wait_for(lambda: stand.runner.restarts(node) == 1, PATIENCE_S)
         assert stand.is_stopped, "a node that comes back does not release a stop"
+
+
+class Stubborn:
+    """A device whose library fails where nobody expects it."""
+
+    address = ""
+
+    def open(self):
+        raise RuntimeError("the library stumbled")
+
+    def read(self, now_ns):
+        raise AssertionError("it is not open")
+
+
+def test_a_library_that_fails_to_open_its_device_is_a_device_that_is_not_there():
+    """The process lives on, and with it the operator's link: a device that is lost means hold, not a stop."""
+    from reflexarc_ros.teleop_node import TeleopNode
+
+    node = TeleopNode.__new__(TeleopNode)
+    node._is_open, node._try_ns, node._device = False, 0, Stubborn()
+    reading = node._read(1)
+    assert not reading.connected
+    assert reading.problem == "the device failed (RuntimeError: the library stumbled)"
+    # Looked for again after a while, not in every step.
+    assert node._read(2) is reading

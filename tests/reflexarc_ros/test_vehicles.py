@@ -180,6 +180,13 @@ def test_what_is_asked_for_at_the_wrong_time_is_refused_with_the_reason(flight):
     flight.set("deaf")
     assert refused("arm", on=True) == "the firmware did not arm within 5 s: mode HOLD"
     flight.clear("deaf")
+    # Firmware that stands armed for a while disarms by itself.
+    assert flight.ask("arm", on=True).success
+    flight.set("idles_out")
+    assert wait_for(lambda: flight.status.get("armed") == "false")
+    assert refused("take_off").startswith("the vehicle has disarmed itself")
+    assert "arm it again (~/arm)" in refused("take_off")
+    flight.clear("idles_out")
     flight.take_off()
     assert refused("take_off") == "the vehicle is holding, ready for commands"
     assert refused("arm", on=True) == "the vehicle is holding, ready for commands"

@@ -164,7 +164,7 @@ class RemotePolicy:
 
         Args:
             observation: the terms on the card.
-            context: time, committed steps, number of proposals, randomness.
+            context: time, committed and planned steps, number of proposals, randomness.
 
         Returns:
             The chunk.
@@ -194,8 +194,8 @@ class RemotePolicy:
         arrays = pack_observation(observation)
         for index, past in enumerate(context.past):
             arrays |= pack_observation(past, prefix=past_prefix(index))
-        if context.committed is not None:
-            arrays["committed"] = context.committed
+        steps = {"committed": context.committed, "planned": context.planned}
+        arrays |= {name: values for name, values in steps.items() if values is not None}
         until_s = time.monotonic() + deadline_s
         request = encode(Frame("act", fields, arrays))
         try:

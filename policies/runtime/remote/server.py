@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from hardware import schema
+from hardware.command import FloatArray
 from hardware.errors import ConfigError, Refusal
 from hardware.robot import Observation
 from policies.policy import ActContext, Policy
@@ -26,6 +27,7 @@ from policies.runtime.frames import MAX_BYTES, Frame, FrameError, decode, encode
 from policies.runtime.packing import pack_chunk, unpack_observation
 from policies.runtime.remote import credentials
 from policies.runtime.remote.messages import (
+    BROKEN,
     BUSY,
     PROTOCOL,
     STATE,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
     from websockets.sync.server import Server, ServerConnection
 
+# So much may wait while the policy thinks; a robot waits for answers and sends less.
+_MOST_WAITING = 1024
 # A robot that is silent for so long, pings included, is gone and another may come, seconds.
 _PING_S, _SILENCE_S = 2.0, 6.0
 _SHAKE_S = 10.0
@@ -58,6 +62,20 @@ class ServerConfig:
     key: Path | None = None
     # Robots must also show a certificate that this authority signed, PEM; none: the token is enough.
     client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a port that is none.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        if not 0 <= self.port < 65536:
+            raise ConfigError(
+                f"port is {self.port}",
+                where="policy server",
+                expected="0 to 65535",
+                mend="choose another one",
+            )
 
 
 class PolicyServer:
@@ -192,6 +210,11 @@ class PolicyServer:
                 self._on_event(f"{_peer(connection)} sent something wrong: {error}")
                 connection.close(WRONG, str(error)[:100])
                 return
+            except Exception as error:
+                # A policy that cannot begin anew has no answers; another robot may come.
+                self._on_event(f"the policy failed: {type(error).__name__}: {error}")
+                connection.close(BROKEN, f"the policy failed: {type(error).__name__}"[:100])
+                return
 
     def _answer(self, frame: Frame, arrived_ns: int) -> Frame | None:
         """Do what a frame asks for; a frame that makes no sense raises FrameError."""
@@ -210,10 +233,10 @@ class PolicyServer:
             frame, stamp_ns=frame.integer("stamp_ns"), received_steady_ns=arrived_ns
         )
         rng = load_generator(frame)
-        committed = frame.arrays.get("committed")
         context = ActContext(
             now_ns=frame.integer("now_ns"),
-            committed=None if committed is None else np.asarray(committed, np.float64),
+            committed=_steps(frame, "committed"),
+            planned=_steps(frame, "planned"),
             proposals=frame.integer("proposals", low=1, high=4096),
             rng=rng,
             past=_past(frame, arrived_ns),
@@ -256,6 +279,12 @@ class _Inbox:
 
     def put(self, frame: Frame, arrived_ns: int) -> None:
         with self._condition:
+            if len(self._frames) >= _MOST_WAITING:
+                raise FrameError(f"{frame.kind}: {_MOST_WAITING} frames wait already")
+            if self._frames and self._frames[-1][0].kind == frame.kind == "act":
+                # It will be passed over: what it observed, images too, need not be kept for that.
+                old, old_ns = self._frames[-1]
+                self._frames[-1] = Frame(old.kind, old.fields), old_ns
             self._frames.append((frame, arrived_ns))
             self._condition.notify_all()
 
@@ -276,6 +305,11 @@ class _Inbox:
                 missed.append(self._frames.pop(0))
             frame, arrived_ns = self._frames.pop(0)
             return frame, arrived_ns, missed
+
+
+def _steps(frame: Frame, name: str) -> FloatArray | None:
+    values = frame.arrays.get(name)
+    return None if values is None else np.asarray(values, np.float64)
 
 
 def _past(frame: Frame, arrived_ns: int) -> tuple[Observation, ...]:

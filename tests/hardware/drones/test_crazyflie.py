@@ -81,6 +81,22 @@ def test_cflib_flies_it_and_leaving_lands_it_so_that_the_next_client_is_welcome(
             assert vehicle.read().values["position"][:2] == pytest.approx([0.5, -0.3], abs=0.35)
 
 
+def test_a_machine_without_a_radio_is_told_at_once(monkeypatch):
+    """cflib's own search for USB radios, on a machine that has none, or on one made to look so."""
+    import cflib.drivers.crazyradio
+
+    def nothing(*arguments, **named):
+        raise Exception("Cannot find a Crazyradio Dongle")
+
+    monkeypatch.setattr(cflib.drivers.crazyradio.Crazyradio, "__init__", nothing)
+    made = CrazyflieVehicle(load_robot_card("crazyflie"))
+    tries = []
+    monkeypatch.setattr(made._is_over, "wait", lambda timeout_s: tries.append(timeout_s) or time.sleep(0.05))
+    with pytest.raises(ConfigError, match=r"no Crazyradio is plugged in.*udev rule"):
+        made.connect()
+    assert len(tries) <= 3
+
+
 def fly_somewhere(vehicle):
     assert isinstance(vehicle, FlightVehicle)
     with pytest.raises(Refusal, match="not armed"):

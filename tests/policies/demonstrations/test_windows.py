@@ -184,3 +184,27 @@ def test_the_hash_is_of_everything_that_is_learned_from(episode):
         sha256(dataclasses.replace(episode, images={"front": image + 1})),
     }
     assert len(hashes) == 5
+
+
+def test_pairs_are_drawn_as_often_as_their_weights_say_and_measured_without_those_of_none(episode):
+    weight = np.array([0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0], np.float32)
+    rare = dataclasses.replace(episode, weight=weight)
+    windows = make_windows([rare, rare], LAYOUT, horizon=2)
+    assert windows.learned.tolist() == [2, 3, 9, 10]
+    drawn = np.bincount(windows.draw(np.random.default_rng(0), 8000), minlength=14)
+    assert set(np.flatnonzero(drawn)) == {2, 3, 9, 10}
+    assert drawn[[3, 10]].sum() / drawn.sum() == pytest.approx(0.75, abs=0.02)
+    found = fit_normalisation(windows, LAYOUT, relative_to="", action_names=JOINTS)
+    np.testing.assert_allclose(found.action_mean, windows.chunks[[2, 3]].mean(axis=0), atol=1e-6)
+    # Without weights every pair is drawn alike.
+    plain = make_windows([episode, episode], LAYOUT, horizon=2)
+    assert np.bincount(plain.draw(np.random.default_rng(0), 14_000)).min() > 800
+
+
+def test_weights_that_teach_nothing_are_refused(episode):
+    with pytest.raises(ConfigError, match="weights of shape.*one a step"):
+        dataclasses.replace(episode, weight=np.ones(3, np.float32))
+    with pytest.raises(ConfigError, match="zero or more"):
+        dataclasses.replace(episode, weight=np.full(7, -1.0, np.float32))
+    with pytest.raises(ConfigError, match="all 7 steps have the weight zero"):
+        make_windows([dataclasses.replace(episode, weight=np.zeros(7, np.float32))], LAYOUT, horizon=2)

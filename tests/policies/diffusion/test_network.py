@@ -4,6 +4,8 @@ known steps come back exactly, and bad weights are refused.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,10 +24,11 @@ from policies.diffusion.settings import (
     Prediction,
     Scheduler,
     UnetSettings,
+    model_settings,
 )
 from policies.diffusion.vision import ImageEncoder
 from reflexarc.benches.diffusion_peer import lerobot_policy, lerobot_weights
-from tests.policies.diffusion.conftest import ELEMENTS, HORIZON, OBSERVED, small_network
+from tests.policies.diffusion.conftest import ELEMENTS, HORIZON, OBSERVED, SMALL, small_network
 
 EVERY_NOISE = [
     NoiseSettings(scheduler, 50, steps, prediction)
@@ -257,6 +260,53 @@ def test_the_image_encoder_sees_where_things_are_and_keeps_no_batch_statistics()
     encoder.train()
     torch.manual_seed(1)
     assert len({tuple(encoder._crop(images)[0, 0, 0, :5].tolist()) for _ in range(20)}) > 1
+    # In training every image of a batch is cut out somewhere else, and is whole pixels of that image.
+    same = images[:1].repeat(20, 1, 1, 1)
+    cuts = encoder._crop(same)
+    assert cuts.shape == (20, 3, 36, 43)
+    assert len({tuple(cut[0, 0, :5].tolist()) for cut in cuts}) > 1
+    windows = same[0].unfold(1, 36, 1).unfold(2, 43, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    assert all((windows == cut).flatten(1).all(dim=1).any() for cut in cuts)
+
+
+def test_the_image_encoder_is_resnet_18_unless_it_is_to_be_smaller():
+    from torchvision.models import resnet18
+
+    size = {"height": 96, "width": 96, "crop": 0.9, "keypoints": 8}
+    whole = resnet18(weights=None, norm_layer=lambda channels: torch.nn.GroupNorm(channels // 16, channels))
+    encoder = ImageEncoder(**size)
+    backbone = torch.nn.Sequential(*list(whole.children())[:-2])
+    # The same arrays under the same names: weights of before still fit, and compute the same.
+    encoder.backbone.load_state_dict(backbone.state_dict())
+    image = torch.rand(1, 3, 86, 86)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.backbone(image), backbone(image))
+    # Stages less tell places more finely, and cost less.
+    assert encoder.grid.shape == (9, 2)
+    small = ImageEncoder(**size, channels=16, stages=2)
+    assert small.grid.shape == (121, 2)
+    assert sum(p.numel() for p in small.parameters()) < 0.01 * sum(p.numel() for p in encoder.parameters())
+    assert small(torch.rand(2, 3, 96, 96)).shape == (2, 16)
+
+
+def test_a_card_from_before_means_resnet_18():
+    settings = ModelSettings(**SMALL).as_parameters()
+    del settings["image_channels"], settings["image_stages"]
+    card = SimpleNamespace(name="old", parameters=settings)
+    assert (model_settings(card).image_channels, model_settings(card).image_stages) == (64, 4)
+
+
+def test_several_noises_of_a_pair_count_as_so_many_pairs():
+    network = small_network(cameras={"front": CameraSettings(48, 48)}, image_channels=16, image_stages=1)
+    torch.manual_seed(0)
+    chunk, noise = torch.randn(4, HORIZON, ELEMENTS), torch.randn(4, HORIZON, ELEMENTS)
+    seen, images = torch.randn(2, 2, OBSERVED), {"front": torch.rand(2, 2, 3, 48, 48) * 255}
+    levels = torch.tensor([3, 14, 15, 9])
+    with torch.inference_mode():
+        once = network.loss(chunk, seen, images, noise=noise, timesteps=levels)
+        twice = {"front": images["front"].repeat(2, 1, 1, 1, 1)}
+        apart = network.loss(chunk, seen.repeat(2, 1, 1), twice, noise=noise, timesteps=levels)
+    torch.testing.assert_close(once, apart)
 
 
 @pytest.mark.parametrize("denoiser", Denoiser)
@@ -284,6 +334,12 @@ def test_sizes_that_do_not_fit_are_refused():
         "observation_steps is 0.*at least 1": {"observation_steps": 0},
         "crop is 1.5.*at most 1": {"crop": 1.5},
         "size of an image is .*more than 32 pixels": {"cameras": {"front": CameraSettings(34, 64)}},
+        "size of an image is .*more than 8 pixels": {
+            "cameras": {"front": CameraSettings(8, 64)},
+            "image_stages": 2,
+        },
+        "image_channels is 24.*a multiple of 16": {"image_channels": 24},
+        "image_stages is 5.*1 to 4": {"image_stages": 5},
         "weights of version 'reflexarc/diffusion/0'.*train the policy again": {
             "version": "reflexarc/diffusion/0"
         },

@@ -169,15 +169,17 @@ def test_committed_steps_are_returned_exactly_in_every_proposal(policies, observ
     np.testing.assert_array_equal(chunk.proposals[0, :kept], committed[:kept])
 
 
-def test_soft_steps_pull_without_being_kept(folder, observe):
-    policy = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=2))
-    hard = DiffusionPolicy.load(folder)
-    committed = np.full((4, 6), 0.3)
-    free = hard.act(observe(), context=context()).values
-    soft = policy.act(observe(), context=context(committed=committed)).values
-    np.testing.assert_array_equal(soft[:2], committed[:2])
-    for step in (2, 3):
-        assert 0 < np.abs(soft[step] - 0.3).mean() < np.abs(free[step] - 0.3).mean()
+def test_planned_steps_pull_less_and_less_without_being_kept(folder, observe):
+    policy = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=3))
+    hard = DiffusionPolicy.load(folder, DiffusionOptions(soft_steps=0))
+    committed, planned = np.full((2, 6), 0.3), np.full((5, 6), 0.3)
+    told = context(committed=committed, planned=planned)
+    free = hard.act(observe(), context=told).values
+    told = context(committed=committed, planned=planned)
+    soft = policy.act(observe(), context=told).values
+    np.testing.assert_array_equal(soft[:2], committed)
+    shares = [np.abs(soft[step] - 0.3).mean() / np.abs(free[step] - 0.3).mean() for step in (2, 3, 4)]
+    assert 0 < shares[0] < shares[1] < shares[2] < 1
     with pytest.raises(ConfigError, match="soft_steps is -1"):
         DiffusionOptions(soft_steps=-1)
 
@@ -200,7 +202,7 @@ def test_what_cannot_be_answered_is_refused(policies, observe):
         policy.act(observe(), context=context(committed=np.full((2, 6), np.nan)))
 
 
-def test_images_of_another_size_are_refused():
+def test_larger_images_are_made_smaller_and_others_are_refused():
     network = small_network(cameras={"front": CameraSettings(40, 48)})
     card = PolicyCard(
         schema=POLICY_CARD_SCHEMA,
@@ -223,9 +225,14 @@ def test_images_of_another_size_are_refused():
     assert chunk.values.shape == (7, 3)
     white = policy.act(Observation(terms, 0, 0, {"front": image + 255}), context=context())
     assert np.abs(white.values - chunk.values).max() > 0
+    # A camera of twice the size, and of another shape: its middle counts, each pixel as the mean of four.
+    large = np.full((80, 120, 3), 7, np.uint8)
+    large[:, 12:108] = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    same = policy.act(Observation(terms, 0, 0, {"front": large}), context=context())
+    np.testing.assert_array_equal(same.values, chunk.values)
     with pytest.raises(PolicyError, match="no image of the camera 'front'"):
         policy.act(Observation(terms, 0, 0), context=context())
-    with pytest.raises(PolicyError, match=r"'front' has shape \(48, 40, 3\); the policy wants \(40, 48, 3\)"):
+    with pytest.raises(PolicyError, match=r"shape \(48, 40, 3\); the policy wants at least \(40, 48, 3\)"):
         policy.act(Observation(terms, 0, 0, {"front": image.transpose(1, 0, 2)}), context=context())
     with pytest.raises(ConfigError, match="history is 1. Expected 2, as its parameters say"):
         DiffusionPolicy(dataclasses.replace(card, history=1), backend)

@@ -4,6 +4,7 @@ training goes on as if nothing had been, the folder is whole.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -12,14 +13,20 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
+from hardware.robot import CameraSpec
+from policies.cameras import CameraInput
 from policies.card import PolicyTerm, load_policy_card
 from policies.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from policies.controller import load_controller
 from policies.demonstrations import Episode, Layout
+from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.config import DiffusionConfig
 from policies.diffusion.fit import fit
 from policies.diffusion.settings import Denoiser, Prediction, Scheduler
 from policies.diffusion.train import train
+from sim.experts.collect import collect
 
 
 def digest(folder) -> str:
@@ -197,6 +204,33 @@ def test_roll_outs_are_attempts_in_the_task(small_config, tmp_path):
     )
     # Two gradient steps teach nobody to pick up a cube.
     assert [(e.successes, e.rollouts) for e in told] == [(0, 3)]
+
+
+def test_the_expert_shows_what_the_cameras_see(small_config, tmp_path):
+    cameras = {
+        "cameras": ("front", "wrist"),
+        "image_height": 48,
+        "image_width": 64,
+        "image_channels": 16,
+        "image_stages": 1,
+        "keypoints": 4,
+        "noise_draws": 2,
+        "max_loop_age_s": 0.2,
+        "observation": ("joint_position",),
+    }
+    out = train(small_config(tmp_path / "p", data="", episodes=2, rollouts=1, steps=2, **cameras))
+    controller = load_controller(out, load_robot_card("so101_twin"), steady_clock=lambda: 0)
+    assert controller.cameras == {"front": CameraInput(48, 64), "wrist": CameraInput(48, 64)}
+    # The rows of a file and of recordings are images of any size; all become what the network takes.
+    demonstrations = collect(2, cameras={"front": CameraSpec(80, 60, 15.0, "front_optical", 40.0)})
+    demonstrations.save(tmp_path / "demos.npz")
+    again = small_config(
+        tmp_path / "q", data=str(tmp_path / "demos.npz"), **(cameras | {"cameras": ("front",)})
+    )
+    found = get_demonstrations(again, load_robot_card("so101_twin"))
+    assert {episode.images["front"].shape[1:] for episode in found.episodes} == {(48, 64, 3)}
+    with pytest.raises(ConfigError, match=r"demos.npz: camera 'front'.*an image of shape \(60, 80, 3\)"):
+        get_demonstrations(dataclasses.replace(again, image_height=96), load_robot_card("so101_twin"))
 
 
 # --- bad settings ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hardware.errors import Refusal
 from policies.bc import PICK_CUBE
 from policies.controller import load_controller
 from sim.evaluation.arm import ArmReport, evaluate_arm
+from sim.worlds.arm_view import ArmView
 
 ARM = load_robot_card("so101_twin")
 
@@ -49,6 +50,35 @@ def test_the_policy_that_we_ship_picks_the_cube():
 
 def test_it_picks_the_cube_through_the_latency_of_the_card_too():
     assert evaluate_arm(cloned, ARM, seeds=range(5), latency=ARM.latency).successes >= 4
+
+
+class Looking(Silent):
+    """Looks at one of its two cameras, once in five observations."""
+
+    def __init__(self):
+        self.cameras = {"front": None, "wrist": None}
+        self.seen = []
+
+    def act(self, observation, *, now_ns):
+        assert set(observation.images) == {"front", "wrist"}
+        self.seen.append((observation.stamp_ns, dict(observation.image_stamps_ns)))
+        if len(self.seen) % 5 == 1:
+            assert observation.images["front"].shape == (240, 320, 3)
+        return super().act(observation, now_ns=now_ns)
+
+
+def test_a_controller_that_sees_gets_the_newest_images_and_only_those_it_looks_at_are_drawn(monkeypatch):
+    drawn = []
+    image = ArmView.image
+    monkeypatch.setattr(ArmView, "image", lambda *a, **k: drawn.append(a[2]) or image(*a, **k))
+    looking = Looking()
+    evaluate_arm(lambda card: looking, ARM, seeds=[0], duration_s=0.5)
+    assert len(looking.seen) == 26
+    for stamp_ns, images_ns in looking.seen:
+        # 15 images a second, captured with the joints: up to one period and one capture old, never newer.
+        assert all(0 <= stamp_ns - at_ns < 1e9 / 15 + 20e6 for at_ns in images_ns.values())
+    assert len({images_ns["front"] for _, images_ns in looking.seen}) == 8
+    assert drawn == ["front"] * 6
 
 
 def test_a_controller_that_does_nothing_fails_and_says_so():

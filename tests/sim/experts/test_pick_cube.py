@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from sim.experts.inverse_kinematics import ToolSolver
 from sim.experts.pick_cube import ExpertSettings, Phase, PickCubeExpert
 from sim.worlds import so101
-from sim.worlds.pick_cube import PickCubeWorld
+from sim.worlds.pick_cube import PickCubeSettings, PickCubeWorld
 
 PERIOD_NS = 40_000_000
 
@@ -145,3 +146,15 @@ def test_actions_stay_finite_when_the_cube_is_out_of_reach(expert, world):
     assert np.isfinite(expert.act(observation)).all()
     assert expert.phase(observation) is Phase.REACH
     assert len(expert.act(observation)) == len(so101.JOINTS)
+
+
+def test_the_cube_is_carried_where_it_is_asked_for_and_counts_nowhere_else():
+    posture = (0.8, *so101.HOME[1:5])
+    place, _ = ToolSolver().forward(np.array(posture))
+    carrier = PickCubeExpert(settings=ExpertSettings(carry_to_rad=posture))
+    x, y, z = map(float, place)
+    counted = [
+        attempt(carrier, PickCubeWorld(settings=PickCubeSettings(goal_m=goal)))[0]
+        for goal in ((x, y, z), (x, -y, z))
+    ]
+    assert counted == [True, False]

@@ -12,6 +12,7 @@ import pytest
 
 from hardware.drones.transport import LinkError, open_transport
 from hardware.errors import ConfigError
+from sim.peers import betaflight
 from sim.peers import betaflight_wire as wire
 from sim.peers.betaflight_firmware import build_firmware, firmware_sources, install_sources
 from sim.peers.relay import Relay
@@ -146,3 +147,15 @@ def test_sources_of_ours_are_built_into_the_firmware_and_kept(tmp_path):
     with pytest.raises(ConfigError, match="(?s)ours.c does not compile.*undeclared"):
         build_firmware([source])
     assert Path(plain).is_file()
+
+
+def test_what_a_killed_peer_left_is_taken_away_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(betaflight.tempfile, "gettempdir", lambda: str(tmp_path))
+    # No process has the largest number that there can be.
+    dead = int(Path("/proc/sys/kernel/pid_max").read_text())
+    kept = [f"reflexarc-betaflight-{os.getpid()}-a", "reflexarc-betaflight-mine", f"other-{dead}-a"]
+    for name in (*kept, f"reflexarc-betaflight-{dead}-b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "eeprom.bin").write_bytes(b"x")
+    betaflight._remove_orphans()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

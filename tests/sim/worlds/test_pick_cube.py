@@ -161,6 +161,8 @@ def test_lifted_means_the_lowest_corner():
         ({"cube_y_m": (-0.3, 0.3)}, "in front of the arm"),
         ({"hold_s": 0.0}, "hold_s 0.0"),
         ({"start_noise_rad": -0.1}, "start_noise_rad -0.1"),
+        ({"goal_m": (0.2, 0.0)}, r"goal_m \(0.2, 0.0\)"),
+        ({"goal_m": (0.2, 0.0, 0.1), "goal_radius_m": 0.0}, "goal_radius_m 0.0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, text):

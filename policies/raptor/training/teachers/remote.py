@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from hardware.errors import ConfigError
 from policies.raptor.training.teachers.config import TeacherConfig
 from policies.raptor.training.teachers.group import Group, Point
 from policies.raptor.training.teachers.store import GroupResult, result_of
+
+# How long the head of a cluster may take to accept a connection, seconds.
+_ANSWER_S = 5.0
 
 
 def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> Iterator[GroupResult]:
@@ -30,7 +34,7 @@ def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> It
         The groups in the order in which they are finished.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or nobody answers at the address.
     """
     try:
         import ray
@@ -47,6 +51,8 @@ def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> It
         paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[4])}}
         options |= {"address": "local", "include_dashboard": False}
         options |= {"runtime_env": paths, "_node_ip_address": "127.0.0.1"}
+    else:
+        _check_reachable(config.ray)
     ray.init(**options)
     try:
         resources: dict[str, Any] = {"num_cpus": config.threads}
@@ -60,6 +66,23 @@ def train_remotely(config: TeacherConfig, todo: Sequence[tuple[int, int]]) -> It
             yield _unpack(ray.get(finished[0]))
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself keeps trying for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+            return
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address!r} within {_ANSWER_S:g} s ({error})",
+            where="--ray",
+            expected="HOST:PORT of a cluster that runs, local or auto",
+            mend="start one there (ray start --head --port 6379), or correct the address",
+        ) from error
 
 
 def _train_group(settings: dict[str, Any], first: int, count: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.command import CommandKind
+from policies.cameras import cameras_of
 from policies.card import bind
 from policies.controller import base_card
 from reflexarc_ros.recorder_system import RECORD, with_recorder
@@ -44,7 +45,12 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
     robot = find_robot(arguments, twin_card="so101_twin")
     name = arguments["policy"] or (_NO_POLICY if arguments["teleop"] else DEFAULT_POLICY)
     policy = None if name == _NO_POLICY else find_policy(name)
-    interface = _interface(robot) if policy is None else bind(base_card(policy), robot.card).interface_name
+    card = None if policy is None else base_card(policy)
+    interface = _interface(robot) if card is None else bind(card, robot.card).interface_name
+    twin = twin_parameters(arguments)
+    if card is not None and cameras_of(card):
+        # Who looks through them needs them, asked for or not.
+        twin["cameras"] = True
     mapping = find_mapping(arguments, robot, interface)
     refuse_for_hardware(robot, arguments, _DEFAULTS, "pace", "latency", "cameras", "headless")
     parameters: dict[str, dict[str, Any]] = {
@@ -54,7 +60,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             **robot.shared,
             "use_sim_time": False,
             "interface": interface,
-            **twin_parameters(arguments),
+            **twin,
         },
     }
     if policy is not None:

@@ -42,9 +42,10 @@ class CameraPublisher:
     ) -> None:
         """Advertise, and start the thread where one is wanted."""
         self._node, self._card, self._robot = node, card, robot
-        self._images = {n: node.create_publisher(Image, f"{n}/image", qos.SENSOR) for n in card.cameras}
+        profile = qos.SENSOR if in_background else qos.LOCKSTEP
+        self._images = {n: node.create_publisher(Image, f"{n}/image", profile) for n in card.cameras}
         self._infos = {
-            n: node.create_publisher(CameraInfo, f"{n}/camera_info", qos.SENSOR) for n in card.cameras
+            n: node.create_publisher(CameraInfo, f"{n}/camera_info", profile) for n in card.cameras
         }
         self._offered: dict[str, int] = {}
         self._pending: dict[str, tuple[FloatArray, int]] = {}

@@ -34,6 +34,9 @@ from reflexarc_ros.wire import Layout, Reader
 GATE_TOPIC = "gate/command"
 # The gate's emergency latch, latched on the wire too.
 GATE_ESTOP_TOPIC = "gate/estop"
+# Whose commands the gate lets through, latched: a std_msgs/Header with the stamp of the first one and the
+# source as its `frame_id`; `hardware.gate.GATE_SOURCE` while nobody's.
+GATE_SOURCE_TOPIC = "gate/source"
 _NS = 1_000_000_000
 # How far from one the length of a heading's quaternion may be.
 _UNIT_TOLERANCE = 0.01

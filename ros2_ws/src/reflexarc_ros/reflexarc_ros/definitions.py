@@ -44,9 +44,9 @@ def message_class(name: str) -> type:
 
 
 def has_header(kind: type) -> bool:
-    """Whether a message begins with a header, so that its stamp lies at the same place in its bytes."""
+    """Whether a message begins with a header or is one: its stamp lies at the same place in its bytes."""
     fields = kind.get_fields_and_field_types()  # type: ignore[attr-defined]
-    return next(iter(fields.items()), None) == _HEADER
+    return next(iter(fields.items()), None) == _HEADER or kind is message_class("std_msgs/msg/Header")
 
 
 def topic_spec(topic: str, name: str) -> TopicSpec:

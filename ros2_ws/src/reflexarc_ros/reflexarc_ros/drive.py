@@ -80,6 +80,9 @@ class Drive(ABC):
     def safe_stop(self, reason: str) -> None:
         """Take the robot's safe action, whoever commands."""
 
+    def heard(self) -> None:  # noqa: B027, most do not wait for a recorder
+        """A recorder has said how far it is."""
+
     def watch(self) -> None:  # noqa: B027, most have nothing to do here
         """Look after what does not come by itself; called a few times a second in the node's thread."""
 

@@ -11,19 +11,26 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Header
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Schedule
 from hardware.command import Command
-from hardware.gate import CommandGate, GateAction, GateConfig, Verdict
+from hardware.gate import GATE_SOURCE, CommandGate, GateAction, GateConfig, Verdict
 from hardware.robot import Observation, with_rate
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler, pacing_topic
-from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, Nothing, SafeStop
+from reflexarc_ros.chunks import (
+    GATE_ESTOP_TOPIC,
+    GATE_SOURCE_TOPIC,
+    GATE_TOPIC,
+    ChunkCodec,
+    Nothing,
+    SafeStop,
+)
 from reflexarc_ros.loops import DeadlineLoop
-from reflexarc_ros.messages import ObservationTopic
+from reflexarc_ros.messages import ObservationTopic, to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 
 _PUBLISHER_CHECK_S = 0.1
@@ -70,12 +77,14 @@ class GateNode(ReflexarcNode):
         self._assembler = Assembler(card, judged, exact=self.is_lockstep)
         self._publisher = self.create_publisher(self._codec.message_type, GATE_TOPIC, self._gated_qos())
         self._estop_publisher = self.create_publisher(Bool, GATE_ESTOP_TOPIC, qos.LATCHED)
+        self._source_publisher = self.create_publisher(Header, GATE_SOURCE_TOPIC, qos.LATCHED)
         self._is_latched = False
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         sensor = qos.LOCKSTEP if self.is_lockstep else qos.SENSOR
         self._entities = [
             self._publisher,
             self._estop_publisher,
+            self._source_publisher,
             *(
                 self.create_subscription(
                     t.message_type, t.topic, self.guarded(t.topic, self._state_reader(t)), sensor, raw=True
@@ -111,7 +120,9 @@ class GateNode(ReflexarcNode):
         # Lockstep: the last question (its source, and the message), and what was answered to it.
         self._question: tuple[str, bytes] | None = None
         self._answer: bytes | None = None
-        self._last_emitted_ns = 0
+        self._last_emitted_ns = self._last_stamp_ns = 0
+        self._told_source = ""
+        self._tell_source(GATE_SOURCE, self.data_now_ns())
         self._is_safe = False
         self._counts: Counter[str] = Counter()
         self._reactions_ms: list[float] = []
@@ -134,8 +145,9 @@ class GateNode(ReflexarcNode):
 
     def _gated_qos(self) -> QoSProfile:
         """A gated command is worthless once the robot has given up waiting for it."""
-        limit_s = None if self.is_lockstep else self._spec.robot_timeout_s
-        return qos.command(limit_s, limit_s)
+        if self.is_lockstep:
+            return qos.LOCKSTEP
+        return qos.command(self._spec.robot_timeout_s, self._spec.robot_timeout_s)
 
     # --- wire --------------------------------------------------------------------------------
 
@@ -255,11 +267,13 @@ class GateNode(ReflexarcNode):
     def _emit(self, verdict: Verdict, stamp_ns: int | None = None) -> None:
         command = verdict.command
         assert command is not None
+        stamp_ns = self._not_before_the_last(command.stamp_ns if stamp_ns is None else stamp_ns)
+        self._tell_source(command.source, stamp_ns)
         chunk = ActionChunk(
             command.kind,
             command.names,
             command.values[None],
-            command.stamp_ns if stamp_ns is None else stamp_ns,
+            stamp_ns,
             self._spec.period_ns,
             self._spec.robot_timeout_s,
         )
@@ -270,8 +284,23 @@ class GateNode(ReflexarcNode):
         if verdict.command is not None:
             self._emit(verdict, stamp_ns=stamp_ns)
             return
+        stamp_ns = self._not_before_the_last(stamp_ns)
+        self._tell_source(GATE_SOURCE, stamp_ns)
         self._send(self._codec.encode_stop(stamp_ns))
         self._last_emitted_ns = time.monotonic_ns()
+
+    def _not_before_the_last(self, stamp_ns: int) -> int:
+        """Keep the stamps in order where a source takes over whose data is older; a clock set back counts."""
+        if not self.is_lockstep:
+            stamp_ns = max(stamp_ns, min(self._last_stamp_ns, self.data_now_ns()))
+        self._last_stamp_ns = stamp_ns
+        return stamp_ns
+
+    def _tell_source(self, source: str, stamp_ns: int) -> None:
+        """Tell whose commands pass from a stamp on, when they become another one's."""
+        if source != self._told_source:
+            self._told_source = source
+            self._source_publisher.publish(Header(stamp=to_time(stamp_ns), frame_id=source))
 
     def _send(self, raw: bytes) -> None:
         self._publisher.publish(raw)

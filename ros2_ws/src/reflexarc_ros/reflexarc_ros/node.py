@@ -58,6 +58,8 @@ PACE = Setting(
 )
 
 
+# Lockstep: where a recorder says which observation it has taken last, so that the twin can wait for it.
+HEARD_TOPIC = "lockstep/heard"
 REALTIME_PRIORITY = Setting(
     "realtime_priority",
     0,

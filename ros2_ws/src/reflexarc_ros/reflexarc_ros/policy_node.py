@@ -5,27 +5,31 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Interpolation, Schedule
 from hardware.errors import ConfigError
+from hardware.gate import GATE_SOURCE
 from hardware.robot import Observation, RobotCard, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from policies.runtime.inference import Immediate, InferenceThread
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
-from reflexarc_ros.chunks import ChunkCodec, ReferenceCodec, reference_terms
+from reflexarc_ros.chunks import GATE_SOURCE_TOPIC, ChunkCodec, ReferenceCodec, reference_terms
 from reflexarc_ros.loops import DeadlineLoop
 from reflexarc_ros.messages import to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
+from reflexarc_ros.sight import Sight
 from reflexarc_ros.wire import Layout
 
 if TYPE_CHECKING:
@@ -112,10 +116,7 @@ class PolicyNode(ReflexarcNode):
         self._publisher = self.create_publisher(
             self._codec.message_type,
             f"command/{self.setting('source')}",
-            qos.command(
-                None if self.is_lockstep else 3.0 * period_s,
-                None if self.is_lockstep else binding.interface.max_age_s,
-            ),
+            qos.LOCKSTEP if self.is_lockstep else qos.command(3.0 * period_s, binding.interface.max_age_s),
         )
         self._topic_by_name = {t.topic: t for t in self._assembler.topics}
         self._entities = [
@@ -124,6 +125,14 @@ class PolicyNode(ReflexarcNode):
             )
             for t in self._assembler.topics
         ]
+        self._sight = Sight(card, controller.cameras, exact=self.is_lockstep) if controller.cameras else None
+        if self._sight is not None:
+            self._entities += [
+                self.create_subscription(
+                    Image, topic, self.guarded(topic, self._viewer(self._sight, name)), sensor, raw=True
+                )
+                for name, topic in self._sight.topics.items()
+            ]
         self._needs_reference = bool(binding.reference_terms)
         self._reference = Schedule(interpolation=Interpolation.LINEAR)
         self._reference_codec = ReferenceCodec()
@@ -137,6 +146,9 @@ class PolicyNode(ReflexarcNode):
                     raw=True,
                 )
             )
+        self._entities.append(
+            self.create_subscription(Header, GATE_SOURCE_TOPIC, self._on_source, qos.LATCHED)
+        )
         self._warn_of_airframe(controller, card)
         self._layer_publishers: dict[str, Any] = {}
         self._entities.append(self.create_service(SetBool, "~/enable_layers", self._on_enable))
@@ -152,8 +164,11 @@ class PolicyNode(ReflexarcNode):
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
         self._assembler.clear()
+        if self._sight is not None:
+            self._sight.clear()
         self._waiting: Observation | None = None
         self._answered: tuple[int, bytes] | None = None
+        self._is_displaced = False
         self._last_steady_ns = time.monotonic_ns()
         self._steps = self._refused = 0
         self._slowest_ns = 0
@@ -248,6 +263,32 @@ class PolicyNode(ReflexarcNode):
 
         return read
 
+    def _viewer(self, sight: Sight, name: str) -> Any:  # noqa: ANN401
+        def view(raw: bytes) -> None:
+            if self.is_active:
+                sight.push(name, raw)
+                self._go_on()
+
+        return view
+
+    def _on_source(self, message: Header) -> None:
+        """Begin anew from where the robot is now, when another source has given authority back.
+
+        While the other one commands, the policy goes on answering: it sees where the robot is brought. What
+        it then had in mind is not carried on.
+        """
+        if not self.is_active:
+            return
+        is_displaced = message.frame_id not in (self.setting("source"), GATE_SOURCE)
+        if self._is_displaced and not is_displaced:
+            assert self._controller is not None
+            self.get_logger().info("authority is given back: the policy begins anew from here")
+            try:
+                self._controller.reset(self.setting("seed"))
+            except PolicyError as error:
+                self.get_logger().error(str(error))
+        self._is_displaced = is_displaced
+
     def _on_reference(self, raw: bytes) -> None:
         if not self.is_active:
             return
@@ -255,6 +296,10 @@ class PolicyNode(ReflexarcNode):
         if chunk is None:
             return
         self._reference.push(chunk, now_ns=chunk.start_ns)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer the observation that waits, where what it waits for has come."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self._on_observation(waiting)
@@ -280,11 +325,17 @@ class PolicyNode(ReflexarcNode):
             if reference is None:
                 self._refuse(observation, "no reference for this moment")
                 return
-            observation = Observation(
-                {**observation.values, **reference_terms(reference)},
-                observation.stamp_ns,
-                observation.received_steady_ns,
-            )
+            observation = replace(observation, values={**observation.values, **reference_terms(reference)})
+        if self._sight is not None:
+            try:
+                seen = self._sight.see(observation)
+            except PolicyError as error:
+                self._refuse(observation, str(error))
+                return
+            if seen is None:
+                self._waiting = observation
+                return
+            observation = seen
         self._act(observation)
 
     def _act(self, observation: Observation) -> None:
@@ -374,7 +425,8 @@ class _LayerPublisher:
         message = JointState(name=list(names), position=[0.0] * len(names))
         message.header.stamp = to_time(0)
         self._layout = Layout(message, len(names), lambda m, n: setattr(m, "position", n))
-        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", qos.SENSOR)
+        profile = qos.LOCKSTEP if node.is_lockstep else qos.SENSOR
+        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", profile)
 
     def publish(self, stamp_ns: int, action: Any) -> None:  # noqa: ANN401
         self.publisher.publish(self._layout.encode(stamp_ns, action))

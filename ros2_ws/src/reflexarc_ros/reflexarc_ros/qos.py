@@ -12,9 +12,11 @@ SENSOR = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-# Measurements in lockstep: every step counts.
+# Everything that is said once a step in lockstep: every step counts. So many are kept for a recorder that is
+# behind, and the twin waits for it before they are more (`twin_drive`).
+LOCKSTEP_DEPTH = 200
 LOCKSTEP = QoSProfile(
-    depth=5,
+    depth=LOCKSTEP_DEPTH,
     history=HistoryPolicy.KEEP_LAST,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
@@ -36,8 +38,8 @@ ESTOP = QoSProfile(
 # Words that count once: none may be lost.
 EVENTS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 DIAGNOSTICS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-# Frames, as the listeners of tf2 ask for them.
-FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+# Frames, as the listeners and broadcasters of tf2 have them.
+FRAMES = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def command(deadline_s: float | None, lifespan_s: float | None) -> QoSProfile:

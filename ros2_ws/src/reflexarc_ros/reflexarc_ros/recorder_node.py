@@ -21,28 +21,25 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from hardware import schema
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
-from hardware.robot import RobotCard
-from policies.controller import base_card
-from policies.provenance import git_commit, versions
-from recording.episode import ROBOT_CARD
+from policies.provenance import git_commit
 from recording.folder import Forecast, forecast
 from recording.metadata import EpisodeInfo, EventKind
 from recording.quality import QualityMonitor
-from recording.session import Session, SessionConfig, State, Status
+from recording.session import Session
+from recording.session_status import SessionConfig, State, Status
 from recording.writer import COMPRESSIONS, WriterConfig
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
 from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.recorder_contents import attachments, installed_versions
 from reflexarc_ros.recorder_page import RecorderPage
 from reflexarc_ros.recorder_topics import TopicRecorder, TwinClock
 
 _LOOK_S, _TELL_S = 0.5, 0.5
 # How long a service waits for the disk; the thread goes on when that is not enough.
 _PATIENCE_S = 2.0
-_PACKAGES = ("mcap", "numpy", "lerobot", "torch", "mujoco", "onnxruntime")
 
 
 class RecorderNode(ReflexarcNode):
@@ -91,7 +88,11 @@ class RecorderNode(ReflexarcNode):
             maximum=1e6,
         ),
         Setting(
-            "page_port", -1, "Port of the status page on this machine; 0: any that is free, -1: no page."
+            "page_port",
+            -1,
+            "Port of the status page on this machine; 0: any that is free, -1: no page.",
+            minimum=-1,
+            maximum=65535,
         ),
     )
 
@@ -207,7 +208,7 @@ class RecorderNode(ReflexarcNode):
             operator=self.setting("operator"),
             clock="twin" if self.setting("use_sim_time") else "system",
             git_commit=git_commit(),
-            versions=_versions(),
+            versions=installed_versions(),
         )
         config = SessionConfig(
             writer=WriterConfig(
@@ -225,22 +226,17 @@ class RecorderNode(ReflexarcNode):
             data_clock=self._now_ns,
             wall_clock=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             free_bytes=lambda: shutil.disk_usage(folder).free,
-            attachments=self._attachments(card),
+            attachments=attachments(
+                card,
+                parameters=self.setting("parameters"),
+                policy=self.setting("policy"),
+                calibration=self.setting("calibration"),
+                where=self.get_fully_qualified_name(),
+            ),
             make_judge=lambda i: QualityMonitor(card, namespace=self._root, start_ns=i.start_ns),
             on_finish=self._on_finish,
             config=config,
         )
-
-    def _attachments(self, card: RobotCard) -> dict[str, bytes]:
-        found = {
-            ROBOT_CARD: schema.dump(card).encode(),
-            "parameters.json": self.setting("parameters").encode(),
-        }
-        if self.setting("policy"):
-            found["policy_card.yaml"] = schema.dump(base_card(Path(self.setting("policy")))).encode()
-        for name in filter(None, self.setting("calibration")):
-            found[f"calibration/{Path(name).name}"] = _read(Path(name))
-        return found
 
     def _absolute(self, name: str) -> str:
         return name if name.startswith("/") else f"{self._root}/{name}"
@@ -397,25 +393,6 @@ def _health(status: Status) -> tuple[bytes, str]:
     if status.state is State.RECORDING and status.findings:
         return DiagnosticStatus.WARN, f"recording; {status.findings[0]}"
     return DiagnosticStatus.OK, status.message
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror})",
-            where="recorder_node",
-            expected="a file that goes into the episodes",
-            mend="correct the path",
-        ) from error
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what is installed of the packages that shape an episode."""
-    import importlib.util
-
-    return versions([name for name in _PACKAGES if importlib.util.find_spec(name) is not None])
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -108,12 +108,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._is_allowed(self.headers.get("X-Token", "")):
             return
         request = self.served.requests.get(urlsplit(self.path).path.lstrip("/"))
-        length = int(self.headers.get("Content-Length") or 0)
-        if request is None or not 0 <= length <= _LONGEST_BODY:
+        length = self.headers.get("Content-Length", "0")
+        if request is None or not length.isdecimal() or not int(length) <= _LONGEST_BODY:
             self._answer_json(HTTPStatus.BAD_REQUEST, {"ok": False, "message": "there is no such request"})
             return
         try:
-            message = request(self.rfile.read(length).decode("utf-8", "replace").strip())
+            message = request(self.rfile.read(int(length)).decode("utf-8", "replace").strip())
         except ConfigError as error:
             self._answer_json(HTTPStatus.CONFLICT, {"ok": False, "message": str(error)})
             return

@@ -8,12 +8,15 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Header
 
 from hardware.errors import ConfigError
 from recording.session import Session
 from recording.writer import TopicSpec
+from reflexarc_ros import qos
 from reflexarc_ros.definitions import has_header, message_class, topic_spec
-from reflexarc_ros.node import ReflexarcNode, destroy
+from reflexarc_ros.messages import to_time
+from reflexarc_ros.node import HEARD_TOPIC, ReflexarcNode, destroy
 
 # Beside everything in the namespace.
 _SHARED = ("/tf", "/tf_static", "/diagnostics")
@@ -25,6 +28,8 @@ _NS = 1_000_000_000
 # The clock of a twin in real time goes on by itself for so long after a tick, nanoseconds.
 _TICK_NS = 40_000_000
 _DEPTH = 200
+# Lockstep: the twin is told after so many steps, well before it would wait.
+_HEARD_STEPS = 10
 
 
 class TwinClock:
@@ -80,6 +85,8 @@ class TopicRecorder:
         self._subscriptions: dict[str, Any] = {}
         self._unknown: set[str] = set()
         self._latched: dict[str, bytes] = {}
+        self._heard = node.create_publisher(Header, HEARD_TOPIC, qos.EVENTS) if node.is_lockstep else None
+        self._heard_steps = self._last_ns = 0
 
     def __len__(self) -> int:
         """How many topics are listened to."""
@@ -101,7 +108,7 @@ class TopicRecorder:
                 self._node.get_logger().warning(f"{topic} is not recorded: {error}")
                 continue
             self._session.add_topic(spec)
-            profile = _matching(offered)
+            profile = _matching(offered, keep_all=self._node.is_lockstep)
             self._subscriptions[topic] = self._node.create_subscription(
                 kind, topic, self._reader(spec, kind, profile), profile, raw=True
             )
@@ -109,7 +116,8 @@ class TopicRecorder:
     def repeat_latched(self) -> None:
         """Hand on what was said once and still holds, as if it were said now."""
         now_ns = self._now_ns()
-        for topic, raw in self._latched.items():
+        # A copy: the page asks from a thread of its own, while latched messages arrive.
+        for topic, raw in dict(self._latched).items():
             self._session.offer(topic, raw, stamp_ns=now_ns, receive_ns=now_ns)
 
     def close(self) -> None:
@@ -117,10 +125,15 @@ class TopicRecorder:
         for subscription in self._subscriptions.values():
             destroy(self._node, subscription)
         self._subscriptions = {}
+        if self._heard is not None:
+            destroy(self._node, self._heard)
+            self._heard = None
 
     def _is_wanted(self, topic: str) -> bool:
         own = f"{self._root}/{self._node.get_name()}/"
-        if topic in self._exclude or topic.startswith(own) or topic.rsplit("/", 1)[-1] in _NOISE:
+        if topic in self._exclude or topic == f"{self._root}/{HEARD_TOPIC}" or topic.startswith(own):
+            return False
+        if topic.rsplit("/", 1)[-1] in _NOISE:
             return False
         return topic.startswith(f"{self._root}/") or topic in _SHARED
 
@@ -138,8 +151,19 @@ class TopicRecorder:
                 self._latched[topic] = raw
             stamp_ns = read_stamp(raw) if is_stamped else 0
             session.offer(topic, raw, stamp_ns=stamp_ns or receive_ns, receive_ns=receive_ns)
+            if is_pace and self._heard is not None:
+                self._say_heard(stamp_ns)
 
         return read
+
+    def _say_heard(self, stamp_ns: int) -> None:
+        """Tell the twin which step was taken last, now and then, and where a run begins."""
+        assert self._heard is not None
+        self._heard_steps = self._heard_steps + 1 if stamp_ns > self._last_ns else 1
+        self._last_ns = stamp_ns
+        if self._heard_steps % _HEARD_STEPS == 1:
+            header = Header(frame_id=self._node.get_fully_qualified_name(), stamp=to_time(stamp_ns))
+            self._heard.publish(header)
 
 
 def read_stamp(raw: bytes) -> int:
@@ -149,19 +173,24 @@ def read_stamp(raw: bytes) -> int:
         raw: a message that begins with a time or a header, CDR, little endian.
 
     Returns:
-        Nanoseconds; 0: it was not set.
+        Nanoseconds; 0: it was not set, or the message is too short for one.
     """
+    if len(raw) < _STAMP_OFFSET + _STAMP.size:
+        return 0
     sec, nanosec = _STAMP.unpack_from(raw, _STAMP_OFFSET)
     return int(sec) * _NS + int(nanosec)
 
 
-def _matching(offered: Sequence[QoSProfile]) -> QoSProfile:
-    """What suits every publisher, and loses nothing where they allow it."""
+def _matching(offered: Sequence[QoSProfile], *, keep_all: bool) -> QoSProfile:
+    """What suits every publisher, and loses nothing where they allow it.
+
+    In lockstep the publishers wait for those who are behind, so nothing that waits here is ever replaced.
+    """
     reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in offered)
     latched = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in offered)
     return QoSProfile(
         depth=_DEPTH,
-        history=HistoryPolicy.KEEP_LAST,
+        history=HistoryPolicy.KEEP_ALL if keep_all and reliable else HistoryPolicy.KEEP_LAST,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )

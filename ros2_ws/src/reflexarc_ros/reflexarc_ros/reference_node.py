@@ -95,7 +95,9 @@ class ReferenceNode(ReflexarcNode):
         self._trajectory = self._make_trajectory((0.0, 0.0, 0.0), 0.0)
         self._codec = ReferenceCodec()
         self._publisher = self.create_publisher(
-            self._codec.message_type, REFERENCE_TOPIC, qos.command(None, None)
+            self._codec.message_type,
+            REFERENCE_TOPIC,
+            qos.LOCKSTEP if self.is_lockstep else qos.command(None, None),
         )
         self._entities = [self._publisher]
         self._topic = ObservationTopic(card, pacing_topic(card))

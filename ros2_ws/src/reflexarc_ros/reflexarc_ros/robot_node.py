@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
@@ -22,8 +22,8 @@ from reflexarc_ros import qos
 from reflexarc_ros.body_frame import NOT_INSTALLED, TF_TOPIC, BodyFrame, find_messages, has_body
 from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, GATE_TOPIC, ChunkCodec, SafeStop
 from reflexarc_ros.drive import Drive, make_drive
-from reflexarc_ros.messages import observation_topics, to_time
-from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.messages import observation_topics, to_ns, to_time
+from reflexarc_ros.node import HEARD_TOPIC, PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 
 _PUBLISHER_CHECK_S = 0.1
 _WATCH_S = 0.25
@@ -77,7 +77,8 @@ class RobotNode(ReflexarcNode):
         Setting(
             "liveness_s",
             10.0,
-            "Lockstep: how long to wait for a command before the run ends.",
+            "Lockstep: how long to wait for a command before the run ends, and for a recorder that is"
+            " behind before it may lose steps.",
             minimum=0.1,
             maximum=600.0,
         ),
@@ -93,6 +94,8 @@ class RobotNode(ReflexarcNode):
         super().__init__("robot_node")
         self._drive: Drive | None = None
         self._cameras: Any = None
+        # Which observation each recorder has taken last, nanoseconds.
+        self._heard: dict[str, int] = {}
         self._frame: BodyFrame | None = None
         self._entities: list[Any] = []
 
@@ -129,6 +132,7 @@ class RobotNode(ReflexarcNode):
                 qos.command(None, None),
                 raw=True,
             ),
+            *([self._listen_to_recorders()] if self.is_lockstep else []),
             self.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP),
             self.create_subscription(Bool, GATE_ESTOP_TOPIC, self._on_gate_estop, qos.LATCHED),
             self.create_service(Trigger, "~/reset", self._on_reset),
@@ -152,6 +156,7 @@ class RobotNode(ReflexarcNode):
                 expected="exactly one, the command gate",
                 mend="start the gate first, and stop whoever else publishes commands",
             )
+        self._heard.clear()
         self._drive.start()
 
     def deactivate(self) -> None:
@@ -197,6 +202,17 @@ class RobotNode(ReflexarcNode):
         self._clock_message.clock = to_time(now_ns)
         for publisher in self._clocks:
             publisher.publish(self._clock_message)
+
+    def recorder_lag_ns(self, stamp_ns: int) -> int:
+        """How far the slowest recorder is behind an observation, nanoseconds; 0: none listens."""
+        if not self._heard or not self.count_publishers(HEARD_TOPIC):
+            self._heard.clear()
+            return 0
+        return stamp_ns - min(self._heard.values())
+
+    def has_deaf_recorder(self) -> bool:
+        """Whether a recorder is there that has not heard an observation of this activation yet."""
+        return self.count_publishers(HEARD_TOPIC) > len(self._heard)
 
     def offer_images(self) -> None:
         """Let the cameras take what is due."""
@@ -249,6 +265,14 @@ class RobotNode(ReflexarcNode):
             return
         answer = self._codec.decode(raw, source="gate")
         self._drive.take(answer if self.is_open else SafeStop(answer.start_ns), received_ns)
+
+    def _listen_to_recorders(self) -> Any:  # noqa: ANN401
+        return self.create_subscription(Header, HEARD_TOPIC, self._on_heard, qos.EVENTS)
+
+    def _on_heard(self, message: Header) -> None:
+        self._heard[message.frame_id] = to_ns(message.stamp)
+        if self.is_active and self._drive is not None:
+            self._drive.heard()
 
     def _watch(self) -> None:
         if self.is_active and self._drive is not None:

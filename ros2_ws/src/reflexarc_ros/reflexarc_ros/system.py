@@ -271,7 +271,12 @@ COMMON = (
     Argument(
         "latency", "none", "Latency that the twin adds: none, or as on the robot card.", ("none", "card")
     ),
-    Argument("cameras", "false", "Whether the twin renders and publishes its cameras.", ("true", "false")),
+    Argument(
+        "cameras",
+        "false",
+        "Whether the twin renders and publishes its cameras; for a policy with images it always does.",
+        ("true", "false"),
+    ),
     Argument("headless", "true", "Whether to go without the live viewer.", ("true", "false")),
     Argument("trace", "", "File for the trace of the robot, written when it stops; empty: none."),
     Argument(

@@ -269,8 +269,10 @@ class TeleopNode(ReflexarcNode):
             self._try_ns = now_ns + _RETRY_NS
             try:
                 self._device.open()
-            except Refusal as error:
-                self._absent = lost(str(error))
+            except Exception as error:
+                # What a library raises beside a refusal is a device that is not there, too.
+                is_told = isinstance(error, Refusal)
+                self._absent = lost(str(error) if is_told else f"the device failed ({_words(error)})")
                 return self._absent
             self._is_open = True
             if self._device.address:
@@ -279,9 +281,9 @@ class TeleopNode(ReflexarcNode):
             reading = self._device.read(now_ns)
         except Exception as error:
             # A fault of a device or of its library ends in hold, as its loss does.
-            self.get_logger().error(f"the device failed: {type(error).__name__}: {error}")
+            self.get_logger().error(f"the device failed: {_words(error)}")
             self._device.close()
-            reading = lost(f"the device failed ({type(error).__name__}: {error})")
+            reading = lost(f"the device failed ({_words(error)})")
         if not reading.connected and not self._device.address:
             self._is_open, self._absent = False, reading
         elif self._wants_service:
@@ -356,6 +358,10 @@ class TeleopNode(ReflexarcNode):
             address=self._device.address if self._is_open else "",
         )
         self.health.report(_LEVELS[status.state], f"{status.state.value}: {status.message}")
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def read_options(text: str, where: str) -> Mapping[str, Any]:

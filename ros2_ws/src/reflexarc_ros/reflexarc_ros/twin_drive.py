@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from hardware.chunk import ActionChunk
 from hardware.errors import ConfigError
 from hardware.robot import RobotCard
+from reflexarc_ros import qos
 from reflexarc_ros.chunks import SafeStop
 from reflexarc_ros.drive import Answer, Drive
 from reflexarc_ros.loops import DeadlineLoop
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 LOCKSTEP_START_NS = 1_000_000_000
 # /clock in real time; every process that follows it pays for each message.
 _CLOCK_PERIOD_NS = 20_000_000
+# Lockstep: a recorder may be so many steps behind, a quarter of what is kept for it, before the twin waits.
+_LAG_STEPS = qos.LOCKSTEP_DEPTH // 4
 _TIMING_KEPT = 200_000
 
 
@@ -103,6 +106,8 @@ class TwinDrive(Drive):
         self._viewer: Any = None
         # Lockstep: the stamp that is to be answered (0: none), since when, and how many steps were taken.
         self._awaited_ns = self._asked_steady_ns = self._steps = 0
+        # Lockstep: since when the next step waits for a recorder (0: not), and whether it was given up.
+        self._held_steady_ns, self._has_deaf = 0, False
         self._expired = 0
         self._seed = node.setting("seed")
         self._adds_latency = node.setting("latency") == "card"
@@ -136,7 +141,7 @@ class TwinDrive(Drive):
         for loop in (self._clock_loop, self._loop):
             if loop is not None:
                 loop.stop()
-        self._awaited_ns = 0
+        self._awaited_ns = self._held_steady_ns = 0
         self.robot.safe_stop("deactivated")
         if self._viewer is not None:
             self._viewer.close()
@@ -159,7 +164,7 @@ class TwinDrive(Drive):
         """Keep it for the loop, or step."""
         if not self._node.is_lockstep:
             self._commands.append((answer, received_ns))
-        elif answer.start_ns == self._awaited_ns:
+        elif answer.start_ns == self._awaited_ns and not self._is_early():
             self._step(answer)
 
     def refuse(self) -> None:
@@ -234,11 +239,47 @@ class TwinDrive(Drive):
                 robot.next_capture_ns if arrival_ns is None else min(arrival_ns, robot.next_capture_ns)
             )
         self._steps += 1
-        self._publish()
+        if self._is_ahead():
+            # Whoever records gets every step: the next one waits for it.
+            self._awaited_ns, self._held_steady_ns = 0, time.monotonic_ns()
+        else:
+            self._publish()
+
+    def heard(self) -> None:
+        """Lockstep: go on, where a recorder was waited for and has caught up."""
+        if self._held_steady_ns and not self._is_ahead():
+            self._held_steady_ns = 0
+            self._publish()
+
+    def _is_early(self) -> bool:
+        """Whether this is the first step and a recorder has not heard it; it is asked again until then."""
+        node = self._node
+        waited_s = (time.monotonic_ns() - self._asked_steady_ns) * 1e-9
+        return self._steps == 0 and node.has_deaf_recorder() and waited_s < 0.5 * node.setting("liveness_s")
+
+    def _is_ahead(self) -> bool:
+        """Whether a recorder that was not given up is so far behind that it may lose steps."""
+        lag_ns = self._node.recorder_lag_ns(self.robot.read().stamp_ns)
+        is_ahead = lag_ns > _LAG_STEPS * self.robot.observation_period_ns
+        self._has_deaf = self._has_deaf and is_ahead
+        return is_ahead and not self._has_deaf
+
+    def _give_up(self) -> None:
+        """Go on without a recorder that takes too long."""
+        limit_s = self._node.setting("liveness_s")
+        if (time.monotonic_ns() - self._held_steady_ns) * 1e-9 > limit_s:
+            self._has_deaf = True
+            self._node.get_logger().warning(
+                f"the recorder is {_LAG_STEPS} steps behind and has not caught up within {limit_s:g} s: the"
+                " run goes on, and steps may be missing in the recording"
+            )
+        self.heard()
 
     def watch(self) -> None:
         """Lockstep: ask again until somebody answers, and end a run that nobody answers."""
         node = self._node
+        if self._held_steady_ns:
+            self._give_up()
         if not node.is_lockstep or self._awaited_ns == 0:
             return
         node.check_publishers(time.monotonic_ns())

@@ -83,6 +83,8 @@ class VehicleDrive(HardwareDrive):
         self._battery_due_ns = 0
         self._services: FlightServices | None = None
         self._published_airborne: bool | None = None
+        # Whether it was armed when last looked at, and whether it then disarmed without being asked to.
+        self._was_armed = self._disarm_asked = self._disarmed_itself = False
 
     def advertise(self) -> list[Any]:
         """Battery, and whether it is in the air and ready."""
@@ -149,6 +151,7 @@ class VehicleDrive(HardwareDrive):
             if self.phase is not Phase.GROUND:
                 raise Refusal(f"the vehicle is {self.phase.value}")
             self._safe_reason = None
+            self._disarm_asked = self._disarmed_itself = False
             self.robot.arm()
             self._since_ns = time.monotonic_ns()
 
@@ -159,6 +162,7 @@ class VehicleDrive(HardwareDrive):
                 raise Refusal(
                     f"the vehicle is {self.phase.value}: land it (~/land); while it lands it can be disarmed"
                 )
+            self._disarm_asked = True
             self.robot.disarm()
 
     def take_off(self, height_m: float) -> None:
@@ -168,7 +172,12 @@ class VehicleDrive(HardwareDrive):
             if self.phase is not Phase.GROUND:
                 raise Refusal(f"the vehicle is {self.phase.value}")
             if not self.status.armed:
-                raise Refusal("the vehicle is not armed: arm it first (~/arm)")
+                raise Refusal(
+                    "the vehicle has disarmed itself, as firmware does that stands armed for a while: arm it"
+                    " again (~/arm), then take off at once"
+                    if self._disarmed_itself
+                    else "the vehicle is not armed: arm it first (~/arm)"
+                )
             if self._battery.is_empty(self.status):
                 raise Refusal(f"the battery is too low: {self._battery.sentence(self.status)}")
             self.robot.take_off(height_m)
@@ -235,6 +244,11 @@ class VehicleDrive(HardwareDrive):
     def _follow(self, status: VehicleStatus, steady_ns: int) -> None:
         """Move on to the phase that the firmware's state asks for."""
         waited_s = (steady_ns - self._since_ns) * 1e-9
+        if self._was_armed and not status.armed and self.phase is Phase.GROUND:
+            self._disarmed_itself = not self._disarm_asked and self.safe_stopped is None
+            if self._disarmed_itself:
+                self._node.get_logger().warning("the vehicle has disarmed itself on the ground")
+        self._was_armed = status.armed
         if self.phase is Phase.GROUND:
             if status.armed and waited_s > self.hold_timeout_s and self.safe_stopped is None:
                 super().safe_stop(f"armed for {self.hold_timeout_s:g} s without a take-off")

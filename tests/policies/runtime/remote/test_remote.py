@@ -2,6 +2,7 @@
 server can fail becomes a refusal that says what happened.
 """
 
+import contextlib
 import dataclasses
 import socket
 import subprocess
@@ -20,8 +21,9 @@ from policies.policy import ActContext, Policy, PolicyError
 from policies.registry import load_policy
 from policies.runtime.frames import Frame
 from policies.runtime.packing import pack_chunk
-from policies.runtime.remote import RemoteOptions, RemotePolicy, new_token, read_token
+from policies.runtime.remote import RemoteOptions, RemotePolicy, ServerConfig, new_token, read_token
 from policies.runtime.remote.messages import plain_generator
+from policies.runtime.remote.server import _Inbox
 
 CONTEXT = ActContext(now_ns=STEP_NS)
 
@@ -93,6 +95,7 @@ def test_noise_commitments_past_and_images_travel_too(tmp_path):
                 ActContext(
                     now_ns=told.stamp_ns + 5,
                     committed=np.full((2, 6), 0.25),
+                    planned=np.full((3, 6), 0.5),
                     proposals=3,
                     rng=rng,
                     past=(observation(7), observation(9)),
@@ -104,6 +107,7 @@ def test_noise_commitments_past_and_images_travel_too(tmp_path):
         assert there.seeds == [11]
         heard = there.contexts[-1]
         np.testing.assert_array_equal(heard.committed, np.full((2, 6), 0.25))
+        np.testing.assert_array_equal(heard.planned, np.full((3, 6), 0.5))
         assert (heard.proposals, heard.now_ns) == (3, 2 * STEP_NS + 5)
         assert [past.stamp_ns for past in heard.past] == [7, 9]
         np.testing.assert_array_equal(heard.past[1].values["cube_position"], [0.2, 0.0, 0.02])
@@ -409,6 +413,57 @@ def test_a_server_survives_what_robots_send(tmp_path):
         until(lambda: server.told[-1].endswith("has left"))
         with asking(server.url, tmp_path) as policy:
             policy.act(observation(0), context=CONTEXT)
+
+
+def test_a_policy_that_cannot_begin_anew_is_told_and_the_next_robot_is_served(tmp_path):
+    policy = Ramp()
+    begin = policy.reset
+    policy.reset = lambda seed=None: 1 / 0
+    with served(policy, tmp_path) as server, asking(server.url, tmp_path) as far:
+        far.reset(1)
+        until(lambda: server.told[-1].endswith("has left"))
+        assert "the policy failed: ZeroDivisionError: division by zero" in server.told
+        policy.reset = begin
+        until(lambda: refusal_of(far, observation(0), ActContext(now_ns=0)) is None)
+
+
+def test_what_waits_for_a_policy_that_thinks_is_bounded(tmp_path):
+    """Requests that will be passed over keep no images, and nobody can fill the server's memory."""
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    from policies.runtime.frames import encode
+    from policies.runtime.remote.credentials import authorization
+
+    slow, release = Ramp(), threading.Event()
+    slow.reset = lambda seed=None: release.wait(60)
+    token = token_file(tmp_path).read_text().strip()
+    inbox = _Inbox()
+    for number in range(3):
+        inbox.put(Frame("act", {"number": number}, {"image/wrist": np.zeros((2, 2, 3), np.uint8)}), number)
+    frame, arrived_ns, missed = inbox.take()
+    assert (frame.fields["number"], arrived_ns, set(frame.arrays)) == (2, 2, {"image/wrist"})
+    assert [(old.fields["number"], at_ns, dict(old.arrays)) for old, at_ns in missed] == [
+        (0, 0, {}),
+        (1, 1, {}),
+    ]
+    with served(slow, tmp_path) as server:
+        headers = {"Authorization": authorization(token)}
+        with connect(server.url, additional_headers=headers, proxy=None) as robot:
+            robot.recv(timeout=30)
+            with contextlib.suppress(ConnectionClosed):
+                for _ in range(2000):
+                    robot.send(encode(Frame("reset", {"seed": 1})))
+            with pytest.raises(ConnectionClosed, match="1024 frames wait already"):
+                robot.recv(timeout=30)
+            release.set()
+        until(lambda: server.told[-1].endswith("has left"))
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none_is_told(port):
+    with pytest.raises(ConfigError, match=f"port is {port}. Expected 0 to 65535"):
+        ServerConfig(port=port)
 
 
 def test_closing_ends_every_thread(tmp_path):

@@ -48,5 +48,12 @@ def test_a_machine_without_ray_says_so(small, tmp_path, monkeypatch):
         train_teachers(small(tmp_path, ray="local"))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the training extra (ray)")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", "127.0.0.1:none"])
+def test_an_address_where_nobody_answers_is_refused(small, tmp_path, address):
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at .* within 5 s.*ray start --head"):
+        train_teachers(small(tmp_path, ray=address))
+
+
 def test_ray_and_machines_do_not_count_as_settings(small):
     assert _settings(small("a", ray="10.0.0.1:6379", device="cuda")) == _settings(small("b"))
