@@ -153,6 +153,7 @@ class OneRobot:
 
     def __init__(self):
         self.is_lockstep, self.settings, self.lag_steps, self.published, self.warnings = True, (), 0, 0, []
+        self.is_deaf = False
         self.values = {"latency": "none", "seed": 0, "interface": "", "view": False, "liveness_s": 0.2}
         self.settings = [SimpleNamespace(name=name) for name in self.values]
 
@@ -173,6 +174,9 @@ class OneRobot:
 
     def recorder_lag_ns(self, stamp_ns):
         return self.lag_steps * 20_000_000
+
+    def has_deaf_recorder(self):
+        return self.is_deaf
 
     def get_logger(self):
         return SimpleNamespace(warning=self.warnings.append)
@@ -221,4 +225,35 @@ def test_the_twin_waits_for_a_recorder_and_gives_it_up_in_the_end():
     node.lag_steps = 51
     answer()
     assert node.published == 6
+    drive.close()
+
+
+def test_the_first_step_waits_until_every_recorder_hears_it_but_not_for_ever():
+    from reflexarc_ros.chunks import Nothing
+
+    node = OneRobot()
+    node.is_deaf = True
+    drive = TwinDrive(node, load_robot_card("so101_twin"))
+    drive.connect()
+    drive.start()
+    first_ns = drive.robot.read().stamp_ns
+    drive.take(Nothing(first_ns), time.monotonic_ns())
+    assert drive.robot.read().stamp_ns == first_ns, "a recorder was matched late: nothing moves yet"
+    # It is asked for again, as whenever nobody answers a first step.
+    published = node.published
+    drive.watch()
+    assert node.published == published + 1
+    node.is_deaf = False
+    drive.take(Nothing(first_ns), time.monotonic_ns())
+    assert drive.robot.read().stamp_ns > first_ns
+    drive.close()
+    # One that never hears costs half of liveness_s.
+    node.is_deaf = True
+    drive = TwinDrive(node, load_robot_card("so101_twin"))
+    drive.connect()
+    drive.start()
+    deadline_s = time.monotonic() + 30.0
+    while drive.robot.read().stamp_ns == first_ns and time.monotonic() < deadline_s:
+        drive.take(Nothing(first_ns), time.monotonic_ns())
+    assert drive.robot.read().stamp_ns > first_ns
     drive.close()
