@@ -6,9 +6,10 @@ so that a firmware with further C sources of ours (an adapter that flies a polic
 another link: any function that one file of the firmware calls in another can then be wrapped by name.
 Whoever passes such a firmware on is bound by the GPL-3.0.
 
-One thing is always exchanged: the simulator target's clock, which leaps on a busy machine until the
-firmware takes its receiver for lost. The one in `betaflight_clock.c` keeps firmware and plant in step; it
-says why and how.
+Two things of the simulator target are always exchanged, because they fail on a busy machine: its clock,
+which leaps until the firmware takes its receiver for lost (`betaflight_clock.c` keeps firmware and plant in
+step), and its serial ports over TCP, which it sometimes never answers (`betaflight_network.c` locks them).
+Each file says why and how.
 """
 
 from __future__ import annotations
@@ -56,15 +57,22 @@ _DEFINES = (
 )
 # Ours is compiled strictly and without -ffast-math, under which a test for NaN means nothing.
 _OURS = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections")
-# The clock, and what it replaces.
-_CLOCK = Path(__file__).with_name("betaflight_clock.c")
-_CLOCK_SYMBOLS = (
+# The clock and the network, and what they replace.
+_EXCHANGED = (
+    Path(__file__).with_name("betaflight_clock.c"),
+    Path(__file__).with_name("betaflight_network.c"),
+)
+_EXCHANGED_SYMBOLS = (
     "udpRecv",
     "delayMicroseconds_real",
     "schedulerEnableGyro",
     "micros",
     "millis",
     "getCycleCounter",
+    "dyad_update",
+    "dyad_write",
+    "select",
+    "serTcpOpen",
 )
 _LINK = ("-Wl,-gc-sections", "-Wl,--no-warn-rwx-segments")
 _LIBRARIES = ("-lm", "-lpthread", "-lrt")
@@ -135,8 +143,8 @@ def build_firmware(
         ConfigError: the sources are missing, or something does not compile; it holds the compiler's words.
     """
     sources = firmware_sources(environment)
-    extra_sources = (_CLOCK, *extra_sources)
-    wrap_symbols = (*_CLOCK_SYMBOLS, *wrap_symbols)
+    extra_sources = (*_EXCHANGED, *extra_sources)
+    wrap_symbols = (*_EXCHANGED_SYMBOLS, *wrap_symbols)
     cache = environment / "firmware"
     cache.mkdir(exist_ok=True)
     with _one_at_a_time(cache / "lock"):

@@ -4,6 +4,8 @@ relay that looks like a port, and the building of firmware with sources of ours.
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -147,6 +149,41 @@ def test_sources_of_ours_are_built_into_the_firmware_and_kept(tmp_path):
     with pytest.raises(ConfigError, match="(?s)ours.c does not compile.*undeclared"):
         build_firmware([source])
     assert Path(plain).is_file()
+
+
+# Opening a port takes longer than a round of the thread that serves the ports.
+SLOW = """
+#include <unistd.h>
+struct addrinfo;
+int __real_getaddrinfo(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+int __wrap_getaddrinfo(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+int __wrap_getaddrinfo(const char *n, const char *s, const struct addrinfo *hints, struct addrinfo **found)
+{
+    usleep(50000);
+    return __real_getaddrinfo(n, s, hints, found);
+}
+"""
+# In a process of its own: the peer moves whoever makes it into another network.
+BOOT = """
+import sys
+from pathlib import Path
+from hardware.cards import load_robot_card
+from sim.peers import betaflight
+betaflight._BOOT_S = 15.0
+with betaflight.BetaflightPeer(load_robot_card("betaflight_sitl"), firmware=Path(sys.argv[1])) as peer:
+    print("answers")
+"""
+
+
+def test_the_firmware_answers_where_its_port_is_served_while_it_is_being_opened(tmp_path):
+    install_sources()
+    source = tmp_path / "slow.c"
+    source.write_text(SLOW, encoding="utf-8")
+    firmware = build_firmware([source], ["getaddrinfo"], out=tmp_path / "firmware")
+    for _ in range(3):
+        boot = [sys.executable, "-c", BOOT, str(firmware)]
+        done = subprocess.run(boot, capture_output=True, text=True, timeout=120.0)
+        assert (done.stdout, done.returncode) == ("answers\n", 0), done.stderr
 
 
 def test_what_a_killed_peer_left_is_taken_away_and_nothing_else(tmp_path, monkeypatch):
