@@ -10,9 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,49 +21,25 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation
 from policies.card import PolicyCard
 from policies.policy import ActContext, PolicyError
-from policies.runtime.frames import MAX_BYTES, Frame, FrameError, decode, encode
+from policies.runtime.frames import Frame, FrameError, decode, encode
 from policies.runtime.packing import pack_observation, unpack_chunk
 from policies.runtime.remote import credentials
-from policies.runtime.remote.messages import (
-    PROTOCOL,
-    STATE,
-    load_generator,
-    past_prefix,
-    plain_generator,
-    quiet_logger,
+from policies.runtime.remote.dialing import (
+    SHAKE_S,
+    DownError,
+    RemoteOptions,
+    client_tls,
+    closed_error,
+    dial,
+    words,
 )
+from policies.runtime.remote.messages import STATE, load_generator, past_prefix, plain_generator
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
-_SHAKE_S = 10.0
-_PING_S, _SILENCE_S = 2.0, 6.0
 # Pauses between two attempts to connect again, seconds: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-
-
-@dataclass(frozen=True)
-class RemoteOptions:
-    """How to reach a policy server."""
-
-    # The file that holds the token; readable by its owner alone.
-    token_file: str
-    # How long an answer is waited for, from the capture of the observation on, seconds; none: as long as
-    # the steps of a chunk last.
-    deadline_s: float | None = None
-    # The authority that signed the server's certificate, PEM; none: those of the system.
-    ca_file: str | None = None
-    # What the client shows of itself where the server asks for it: certificate and private key, PEM.
-    certificate_file: str | None = None
-    key_file: str | None = None
-
-
-class _DownError(Exception):
-    """There is no connection, for a reason, and something can be done about it."""
-
-    def __init__(self, reason: str, expected: str, mend: str) -> None:
-        super().__init__(reason)
-        self.expected, self.mend = expected, mend
 
 
 class RemotePolicy:
@@ -84,18 +58,20 @@ class RemotePolicy:
         """Connect, and fetch the card."""
         self.url = url
         self._token = credentials.read_token(options.token_file)
-        self._context = _tls(url, options)
+        self._context = client_tls(url, options)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._redial: threading.Thread | None = None
         self._seed: int | None = None
         self._state: dict[str, NDArray[np.float32]] = {}
+        # How often it began anew or was given a state; a server that is behind has to be told.
+        self._version = 0
         self._number = 0
         self._reason = ""
         self._connection: ClientConnection | None = None
         try:
-            connection, plain = self._dial()
-        except _DownError as error:
+            connection, plain = dial(url, self._token, self._context)
+        except DownError as error:
             raise ConfigError(
                 str(error), where=f"policy server {url}", expected=error.expected, mend=error.mend
             ) from error
@@ -147,8 +123,9 @@ class RemotePolicy:
                 expected=str(expected),
                 mend="pass what the policy's `state` gave",
             )
-        self._state = {name: np.array(array, np.float32) for name, array in state.items()}
-        self._tell(*self._memories()[1:])
+        self._remember(
+            self._seed, {name: np.array(array, np.float32) for name, array in state.items()}, told=1
+        )
 
     def reset(self, seed: int | None = None) -> None:
         """Begin anew, here and on the server; without a connection, as soon as there is one.
@@ -156,8 +133,7 @@ class RemotePolicy:
         Args:
             seed: of the policy's randomness.
         """
-        self._seed, self._state = seed, {}
-        self._tell(self._memories()[0])
+        self._remember(seed, {}, told=0)
 
     def act(self, observation: Observation, *, context: ActContext) -> ActionChunk:
         """Ask the server.
@@ -210,8 +186,8 @@ class RemotePolicy:
         except FrameError as error:
             self._lose(connection, f"it sent something wrong: {error}")
             raise PolicyError(f"the policy server {self.url} sent something wrong: {error}") from error
-        except _closed() as error:
-            reason = _words(error)
+        except closed_error() as error:
+            reason = words(error)
             self._lose(connection, reason)
             raise PolicyError(f"the policy server {self.url} is not connected: {reason}") from error
         return chunk
@@ -225,7 +201,7 @@ class RemotePolicy:
         if connection is not None:
             connection.close()
         if self._redial is not None:
-            self._redial.join(_SHAKE_S + _LONGEST_PAUSE_S)
+            self._redial.join(SHAKE_S + _LONGEST_PAUSE_S)
 
     # --- private ------------------------------------------------------------------------------
 
@@ -279,15 +255,19 @@ class RemotePolicy:
             frames.append(Frame("load", {}, {STATE + n: a for n, a in self._state.items()}))
         return frames
 
-    def _tell(self, *frames: Frame) -> None:
-        connection = self._connection
+    def _remember(self, seed: int | None, state: dict[str, NDArray[np.float32]], *, told: int) -> None:
+        """Take a seed and a state; tell the server where there is one, and else whoever finds one does."""
+        with self._lock:
+            self._seed, self._state = seed, state
+            self._version += 1
+            connection, frames = self._connection, self._memories()[told:]
         if connection is None:
             return
         try:
             for frame in frames:
                 connection.send(encode(frame))
-        except _closed() as error:
-            self._lose(connection, _words(error))
+        except closed_error() as error:
+            self._lose(connection, words(error))
 
     def _lose(self, connection: ClientConnection, reason: str) -> None:
         """Give a connection up and begin to make another."""
@@ -305,101 +285,26 @@ class RemotePolicy:
         while not self._closing.wait(pause_s):
             pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
             try:
-                connection, plain = self._dial()
+                connection, plain = dial(self.url, self._token, self._context)
                 if plain != self._plain_card:
                     connection.close()
-                    raise _DownError("it serves another policy now", "", "")
-                for frame in self._memories():
-                    connection.send(encode(frame))
-            except (_DownError, _closed()) as error:
+                    raise DownError("it serves another policy now", "", "")
+                if self._take(connection):
+                    return
+            except (DownError, closed_error()) as error:
                 self._reason = f"{str(error) or type(error).__name__}; trying again"
                 continue
+            connection.close()
+
+    def _take(self, connection: ClientConnection) -> bool:
+        """Use a connection once the server knows what is remembered; False when nobody wants it any more."""
+        known = None
+        while not self._closing.is_set():
             with self._lock:
-                if not self._closing.is_set():
+                if known == self._version:
                     self._connection, self._reason = connection, ""
-                    return
-            connection.close()
-
-    def _dial(self) -> tuple[ClientConnection, Any]:
-        """Open a connection and wait for the server's hello."""
-        from websockets.exceptions import InvalidStatus, WebSocketException
-        from websockets.sync.client import connect
-
-        expected = "a server that `reflexarc serve policy` runs"
-        mend = "start the server, and compare address and port"
-        try:
-            manager = connect(
-                self.url,
-                ssl=self._context,
-                additional_headers={"Authorization": credentials.authorization(self._token)},
-                compression=None,
-                proxy=None,
-                max_size=MAX_BYTES,
-                open_timeout=_SHAKE_S,
-                close_timeout=1.0,
-                ping_interval=_PING_S,
-                ping_timeout=_SILENCE_S,
-                user_agent_header=None,
-                logger=quiet_logger(),
-            )
-            # What `connect` gives is a connection, or from websockets 17 on what makes one when entered.
-            connection: ClientConnection = manager.__enter__()
-        except InvalidStatus as error:
-            status = error.response.status_code
-            if status == 401:
-                raise _DownError(
-                    "it does not accept the token", "the server's token", "copy the server's token file here"
-                ) from error
-            raise _DownError(f"it answers with status {status}", expected, mend) from error
-        except (OSError, WebSocketException, EOFError) as error:
-            raise _DownError(
-                f"it cannot be reached ({str(error) or type(error).__name__})", expected, mend
-            ) from error
-        try:
-            data = connection.recv(timeout=_SHAKE_S)
-            hello = decode(data if isinstance(data, bytes) else b"")
-            if hello.kind != "hello" or hello.fields.get("protocol") != PROTOCOL:
-                raise FrameError(f"it does not speak version {PROTOCOL} of the protocol")
-            return connection, hello.fields.get("card")
-        except (FrameError, TimeoutError, WebSocketException) as error:
-            connection.close()
-            raise _DownError(
-                f"it does not say hello ({_words(error)})", expected, "run the same version on both computers"
-            ) from error
-
-
-def _tls(url: str, options: RemoteOptions) -> Any:  # noqa: ANN401
-    parts = urlsplit(url)
-    if not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ConfigError(
-            f"the address is {url!r}",
-            where="policy server",
-            expected="wss://host:port",
-            mend="correct it; the token belongs into a file",
-        )
-    if parts.scheme == "wss":
-        return credentials.client_context(options.ca_file, options.certificate_file, options.key_file)
-    if not credentials.is_loopback(parts.hostname):
-        raise ConfigError(
-            f"the token would travel to {parts.hostname} in the clear",
-            where=f"policy server {url}",
-            expected="wss:// for every host but loopback",
-            mend="start the server with a certificate, or make a tunnel to it",
-        )
-    return None
-
-
-def _closed() -> type[Exception]:
-    from websockets.exceptions import ConnectionClosed
-
-    return ConnectionClosed
-
-
-def _words(error: BaseException) -> str:
-    """Why a connection ended, as far as the other side said."""
-    received = getattr(error, "rcvd", None)
-    if received is not None:
-        return f"the server closed the connection ({received.reason or received.code})"
-    if type(error).__name__.startswith("ConnectionClosed"):
-        return "the connection broke"
-    return str(error) or type(error).__name__
+                    return True
+                known, frames = self._version, self._memories()
+            for frame in frames:
+                connection.send(encode(frame))
+        return False

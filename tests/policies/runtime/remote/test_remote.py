@@ -269,6 +269,29 @@ def test_a_server_that_goes_away_is_refused_at_once_and_found_again(tmp_path):
             assert far.state["count"].tolist() == [2.0, 2.0]
 
 
+def test_what_begins_anew_while_the_server_is_being_told_is_told_again(tmp_path, monkeypatch):
+    with served(Noisy(), tmp_path) as server, asking(server.url, tmp_path) as far:
+        far.reset(4)
+        port = server.port
+        server.close()
+        until(lambda: refusal_of(far, observation(0), CONTEXT) is not None)
+        memories, late = far._memories, iter([5])
+
+        def slow():
+            made = memories()
+            # Between what was remembered and its way to the server.
+            for seed in late:
+                threading.Thread(target=far.reset, args=(seed,)).start()
+            return made
+
+        monkeypatch.setattr(far, "_memories", slow)
+        again = Noisy()
+        with served(again, tmp_path, port=port):
+            until(lambda: far.is_connected)
+            far.act(observation(0), context=CONTEXT)
+            assert again.seeds[-1] == 5
+
+
 def test_another_policy_behind_the_same_address_is_not_trusted(tmp_path):
     with served(Ramp(), tmp_path) as server, asking(server.url, tmp_path) as far:
         port = server.port
