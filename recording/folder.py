@@ -201,22 +201,39 @@ def _check_same_robot(paths: Iterable[Path]) -> None:
 
 
 def _copy(path: Path, target: Path) -> Path:
-    copy = episode_path(target, next_number(target))
-    part = copy.with_name(copy.name + ".copy")
+    growing = target / f".{path.name}.{os.getpid()}.copy"
     try:
-        shutil.copyfile(path, part)
-        with part.open("rb") as file:
+        shutil.copyfile(path, growing)
+        with growing.open("rb") as file:
             os.fsync(file.fileno())
-        part.rename(copy)
+        copy = _name(growing, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ConfigError(
             f"{path.name} cannot be copied ({error.strerror})",
             where=str(target),
             expected="room for the episodes",
             mend="free some space and merge again: what was copied stays and is not copied twice",
         ) from error
+    finally:
+        growing.unlink(missing_ok=True)
     return copy
+
+
+def _name(growing: Path, target: Path) -> Path:
+    """Give a copy the next number that is free, also while somebody records into the folder."""
+    while True:
+        copy = episode_path(target, next_number(target))
+        # Whoever has this file has the number, as a recorder does.
+        claim = copy.with_name(copy.name.removesuffix(SUFFIX) + PART_SUFFIX)
+        try:
+            claim.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        try:
+            if not copy.exists():
+                return growing.rename(copy)
+        finally:
+            claim.unlink(missing_ok=True)
 
 
 # --- room ------------------------------------------------------------------------------------

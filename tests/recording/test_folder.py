@@ -10,7 +10,7 @@ from made import JOINTS, Clock, info, joints, numbers, open_writer, write_joints
 
 from hardware import load_robot_card
 from hardware.errors import ConfigError
-from recording import Episode, EpisodeWriter, Event, EventKind, Outcome, WriterConfig
+from recording import Episode, EpisodeWriter, Event, EventKind, Outcome, WriterConfig, folder
 from recording.folder import (
     FileState,
     delete_episodes,
@@ -102,6 +102,43 @@ def test_robots_are_not_mixed(tmp_path):
     with pytest.raises(ConfigError, match="episodes of several robots: 'arm' in .*'drone' in"):
         merge_folders([tmp_path / "a", tmp_path], tmp_path / "all")
     assert not (tmp_path / "all").exists()
+
+
+def test_merging_into_a_folder_that_is_recorded_into_overwrites_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "all"
+    first = record(tmp_path / "a", 0, count=7)
+    record(target, 0)
+    writers, copyfile = [], shutil.copyfile
+
+    def record_meanwhile(source, copy):
+        copyfile(source, copy)
+        writers.append(open_writer(episode_path(target, next_number(target))))
+
+    monkeypatch.setattr(shutil, "copyfile", record_meanwhile)
+    merged = merge_folders([tmp_path / "a"], target)
+    assert merged.copied == ((first, episode_path(target, 2)),)
+    write_joints(writers[0], range(9))
+    assert writers[0].finish() == episode_path(target, 1)
+    assert [Episode.open(p).message_count for p in finished(target)] == [5, 9, 7]
+
+
+def test_merging_takes_no_number_that_somebody_claims_at_the_same_time(tmp_path, monkeypatch):
+    target = tmp_path / "all"
+    first = record(tmp_path / "a", 0, count=7)
+    claimed = []
+
+    def late(there):
+        # Between the look into the folder and the claim.
+        number = next_number(there)
+        if not claimed:
+            claimed.append(open_writer(episode_path(there, number)))
+        return number
+
+    monkeypatch.setattr(folder, "next_number", late)
+    assert merge_folders([tmp_path / "a"], target).copied == ((first, episode_path(target, 1)),)
+    write_joints(claimed[0], range(9))
+    claimed[0].finish()
+    assert [Episode.open(p).message_count for p in finished(target)] == [9, 7]
 
 
 def test_merging_onto_a_full_disk_leaves_nothing_half(tmp_path, monkeypatch):
