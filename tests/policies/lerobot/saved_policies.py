@@ -36,6 +36,25 @@ DIFFUSION = {
     "pretrained_backbone_weights": None,
     "use_group_norm": True,
 }
+# Half of the steps train its codebook, the other half the rest.
+VQBET = {
+    "n_obs_steps": 3,
+    "n_action_pred_token": 3,
+    "action_chunk_size": 4,
+    "n_vqvae_training_steps": 6,
+    "vqvae_n_embed": 4,
+    "vqvae_embedding_dim": 8,
+    "vqvae_enc_hidden_dim": 8,
+    "gpt_block_size": 30,
+    "gpt_input_dim": 16,
+    "gpt_output_dim": 16,
+    "gpt_n_layer": 1,
+    "gpt_n_head": 2,
+    "gpt_hidden_dim": 16,
+    "crop_shape": None,
+    "pretrained_backbone_weights": None,
+    "use_group_norm": True,
+}
 
 
 def train_and_save(kind, settings, folder, *, image=False, steps=12):
@@ -66,7 +85,7 @@ def train_and_save(kind, settings, folder, *, image=False, steps=12):
         optimiser = config.get_optimizer_preset().build(policy.get_optim_params())
         policy.train()
         past = settings.get("n_obs_steps", 1)
-        length = settings.get("chunk_size", settings.get("horizon"))
+        length = len(config.action_delta_indices)
         for _ in range(steps):
             batch = {
                 name: torch.rand(8, past, *shape) if past > 1 else torch.rand(8, *shape)

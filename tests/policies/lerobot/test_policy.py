@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lerobot.policies import get_policy_class, make_pre_post_processors
-from saved_policies import ACT, DIFFUSION, FEATURES, IMAGE, STATE, train_and_save
+from saved_policies import ACT, DIFFUSION, ENVIRONMENT, FEATURES, IMAGE, STATE, VQBET, train_and_save
 
 from hardware.errors import ConfigError, ConfigErrors
 from hardware.robot import Observation
@@ -36,11 +36,11 @@ def by_lerobot(folder, kind, observations, *, seed):
         for observation in observations:
             values = observation.values
             batch = {
-                "observation.state": np.concatenate([values["joint_position"], values["joint_velocity"]]),
-                "observation.environment_state": np.concatenate(
-                    [values["cube_position"], values["cube_orientation"]]
-                ),
+                STATE: np.concatenate([values["joint_position"], values["joint_velocity"]]),
+                ENVIRONMENT: np.concatenate([values["cube_position"], values["cube_orientation"]]),
+                IMAGE: observation.images.get("wrist", np.zeros((1, 1, 3))).transpose(2, 0, 1) / 255.0,
             }
+            batch = {name: batch[name] for name in policy.config.input_features}
             batch = {name: torch.tensor(v, dtype=torch.float32)[None] for name, v in batch.items()}
             if "action" in getattr(policy, "_queues", {}):
                 # Forget the chunk of the previous observation, not the observation.
@@ -130,6 +130,27 @@ def test_an_image_policy_gets_the_camera_of_its_feature(robot, observe, tmp_path
     assert not np.allclose(answer, other)
     with pytest.raises(PolicyError, match="the observation has no image of camera 'wrist'"):
         policy.act(observe(2, images={"front": image}), context=context())
+
+
+def test_vq_bet_gives_lerobots_own_numbers_from_its_past(robot, observe, tmp_path):
+    folder = train_and_save("vqbet", VQBET, tmp_path / "vqbet", image=True)
+    features = {STATE: FEATURES[STATE], IMAGE: Feature(camera="wrist")}
+    card = describe(folder, robot, features=features, fps=25)
+    assert (card.history, card.action.horizon, card.action.execute) == (3, 4, 4)
+    policy = load_policy(folder)
+    random = np.random.default_rng(0)
+    seen = [
+        observe(
+            step * STEP_NS, seed=step, images={"wrist": random.integers(0, 256, (32, 48, 3)).astype(np.uint8)}
+        )
+        for step in range(4)
+    ]
+    for now in range(1, 4):
+        past = tuple(seen[max(0, now - 2) : now])
+        chunk = policy.act(seen[now], context=ActContext(now_ns=0, past=past, rng=np.random.default_rng(now)))
+        seed = int(np.random.default_rng(now).integers(2**31))
+        wanted = by_lerobot(folder, "vqbet", [*past, seen[now]], seed=seed)
+        np.testing.assert_allclose(chunk.values, wanted, atol=1e-5)
 
 
 def test_the_controller_runs_it_beside_any_other_policy(act_folder, robot, observe):
