@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardware.chunk import Interpolation
 from hardware.errors import ConfigError
 
 
@@ -62,10 +63,14 @@ class ImitationConfig:
     horizon: int = 16
     # Steps of a chunk that are carried out before the next one is asked for.
     execute: int = 4
-    # How often the controller acts; between the steps of a chunk it interpolates, Hz.
+    # How often the controller acts, Hz.
     rate_hz: float = 50.0
+    # What the controller gives between two steps of a chunk.
+    interpolation: Interpolation = Interpolation.LINEAR
     # Cross-fade from one chunk to the next, seconds.
     blend_s: float = 0.08
+    # Whether the policy is told what is carried out while it thinks; one that can goes on from it.
+    inpaint: bool = True
     # Gradient steps, if nothing ends the training before.
     steps: int = 12_000
     # Training pairs a gradient step.

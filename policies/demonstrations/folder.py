@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hardware import schema
-from hardware.chunk import Interpolation
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, POLICY_CARD_SCHEMA, WEIGHTS_FILE, PolicyAction, PolicyCard
 from policies.controller import CONTROLLER_FILE, CONTROLLER_SCHEMA, ControllerConfig, ScheduleConfig
@@ -133,7 +132,9 @@ def write_folder(
     controller = ControllerConfig(
         schema=CONTROLLER_SCHEMA,
         base=".",
-        schedule=ScheduleConfig(blend_s=config.blend_s, interpolation=Interpolation.LINEAR),
+        schedule=ScheduleConfig(
+            blend_s=config.blend_s, interpolation=config.interpolation, inpaint=config.inpaint
+        ),
     )
     record = TrainingRecord(
         method=trained.method,

@@ -16,6 +16,7 @@ from sim.experts.demonstrations import Demonstrations
 from sim.experts.eyes import Eyes
 from sim.experts.library import Expert, make_expert
 from sim.worlds.arm_world import ArmWorld
+from sim.worlds.gated import TargetWire
 from sim.worlds.library import find_world
 
 FloatArray = NDArray[np.float64]
@@ -100,6 +101,7 @@ def collect(
     world: ArmWorld = kind(settings=settings)
     expert = expert or make_expert(task)
     eyes = Eyes(world, cameras or {}, size=image_size)
+    wire = TargetWire(world)
     kept = _Kept()
     lengths: list[int] = []
     success: list[bool] = []
@@ -108,10 +110,13 @@ def collect(
             before = len(kept.rows)
             seed = first_seed + number
             world.reset(np.random.default_rng(seed))
+            wire.reset()
             expert.reset(seed)
             eyes.begin(np.random.default_rng((seed, _SHUTTER_STREAM)))
             disturb = _Noise(noise, np.random.default_rng((seed, _NOISE_STREAM)), len(world.JOINTS))
-            succeeded = _episode(world, expert, eyes, disturb, duration_s or world.DURATION_S, tail_s, kept)
+            succeeded = _episode(
+                world, wire, expert, eyes, disturb, duration_s or world.DURATION_S, tail_s, kept
+            )
             lengths.append(len(kept.rows) - before)
             success.append(succeeded)
             if progress is not None:
@@ -155,6 +160,7 @@ class _Noise:
 
 def _episode(
     world: ArmWorld,
+    wire: TargetWire,
     expert: Expert,
     eyes: Eyes,
     disturb: _Noise,
@@ -172,9 +178,9 @@ def _episode(
         kept.rows.append(observation)
         kept.images.append(eyes.images)
         kept.labels.append(action)
-        world.set_targets(action + disturb())
-        kept.executed.append(world.targets)
-        eyes.advance(period_ns)
+        executed = np.clip(action + disturb(), ranges[:, 0], ranges[:, 1])
+        kept.executed.append(executed)
+        wire.hold(executed, period_ns, advance=eyes.advance)
         if world.success and not succeeded:
             succeeded = True
             end_ns = world.time_ns + round(tail_s * 1e9)

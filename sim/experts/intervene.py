@@ -19,6 +19,7 @@ from sim.evaluation.lockstep import Controller
 from sim.experts.demonstrations import Demonstrations
 from sim.experts.library import Expert, make_expert
 from sim.worlds.arm_world import ArmWorld
+from sim.worlds.gated import TargetWire
 from sim.worlds.library import find_world
 
 FloatArray = NDArray[np.float64]
@@ -174,6 +175,7 @@ class _Stage:
         kind = find_world(task)
         self.world: ArmWorld = kind()  # type: ignore[call-arg]
         self._controller, self._card, self._expert = controller, card, expert
+        self._wire = TargetWire(self.world)
         self._ranges = self.world.joint_ranges
         self.rows: list[dict[str, FloatArray]] = []
         self.actions: list[FloatArray] = []
@@ -185,6 +187,7 @@ class _Stage:
         period_ns = 1_000_000_000 // world.CONTROL_HZ
         referee = Referee(rule, period_s=period_ns * 1e-9, duration_s=world.DURATION_S)
         world.reset(np.random.default_rng(seed))
+        self._wire.reset()
         self._expert.reset(seed)
         self._controller.reset(seed)
         end_ns = round(world.DURATION_S * 1e9)
@@ -202,9 +205,8 @@ class _Stage:
             self.rows.append(terms)
             self.actions.append(action)
             self.flags.append(is_expert)
-            world.set_targets(action)
-            self.executed.append(world.targets)
-            world.advance(period_ns)
+            self.executed.append(action)
+            self._wire.hold(action, period_ns)
             if world.success and not succeeded:
                 succeeded = True
                 end_ns = world.time_ns + round(tail_s * 1e9)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hardware.errors import ConfigError
 from sim.worlds.arm_view import ArmView
 from sim.worlds.arm_world import ArmWorld
+from sim.worlds.gated import TargetWire
 from sim.worlds.render import Quality
 
 FloatArray = NDArray[np.float64]
@@ -64,6 +65,7 @@ class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignor
         self._image_size = image_size
         self._duration_ns = round(duration_s * 1e9)
         self._world = world
+        self._wire = TargetWire(world)
         self._view = ArmView(type(world))
         self._render_view = ArmView(type(world), quality=Quality.FINE)
         ranges = world.joint_ranges
@@ -89,6 +91,7 @@ class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignor
         """
         super().reset(seed=seed)
         self._world.reset(self.np_random)
+        self._wire.reset()
         return self._observation(), self._info()
 
     def step(self, action: FloatArray) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
@@ -108,8 +111,7 @@ class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignor
         if targets.shape != (len(joints),) or not np.isfinite(targets).all():
             count = _COUNTS[len(joints)]
             raise self._bad("action", action, f"{count} finite joint positions, " + ", ".join(joints))
-        self._world.set_targets(targets)
-        self._world.advance(1_000_000_000 // self._world.CONTROL_HZ)
+        self._wire.hold(targets, 1_000_000_000 // self._world.CONTROL_HZ)
         success = self._world.success
         truncated = not success and self._world.time_ns >= self._duration_ns
         return self._observation(), float(success), success, truncated, self._info()

@@ -41,6 +41,8 @@ class ArmWorld(ABC):
     GRIPPING: ClassVar[tuple[str, ...]] = ()
     # The cameras with their vertical fields of view, degrees.
     CAMERAS: ClassVar[Mapping[str, float]]
+    # The robot card whose command gate the task's targets pass; empty: they act at once, as the servos can.
+    GATE_CARD: ClassVar[str] = ""
     # Everything that can be measured; a robot card picks from these.
     MEASURED: ClassVar[Mapping[str, TermSpec]]
     # What success is, in words.

@@ -113,6 +113,7 @@ class PushTWorld(ArmWorld):
     CONTROL_HZ = 10
     JOINTS = panda.JOINTS
     HOME = panda.HOME
+    GATE_CARD = "panda_push_t"
     CAMERAS = {"front": 42.0, "wrist": 75.0}
     MEASURED = {
         **joint_terms(panda.JOINTS),
