@@ -66,6 +66,24 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return tensors, document
 
 
+def require_unfinished(folder: Path) -> None:
+    """Refuse to train over a policy: its weights would be gone.
+
+    Args:
+        folder: of the training.
+
+    Raises:
+        ConfigError: it holds a policy, and no training that could go on.
+    """
+    if (folder / "card.yaml").exists() and not (folder / CHECKPOINT_FILE).exists():
+        raise ConfigError(
+            "the folder holds a policy and no training that could go on",
+            where=str(folder),
+            expected="a new folder, or one that a training was begun in",
+            mend="give another --out, or remove the folder",
+        )
+
+
 def require_same(
     document: dict[str, Any], settings: dict[str, Any], defaults: dict[str, Any], folder: Path
 ) -> None:

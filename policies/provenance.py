@@ -35,10 +35,15 @@ def command_line(
         value = getattr(config, field.name)
         if field.name in skip or value == field.default:
             continue
+        name = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            # As on the command line: a switch, that turns the default round.
+            line.append(f"--{name}" if value else f"--no-{name}")
+            continue
         if field.name in paths:
             value = _last_part(value)
         text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        line += [f"--{field.name.replace('_', '-')}", text]
+        line += [f"--{name}", text]
     return " ".join(line)
 
 

@@ -12,6 +12,7 @@ from policies.bc.model import BcModule
 from policies.bc.network import NumpyBackend
 from policies.bc.onnx_model import onnx_model
 from policies.card import ONNX_FILE, WEIGHTS_FILE
+from policies.checkpoint import require_unfinished
 from policies.demonstrations.dagger import Round, train_rounds
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Layout
@@ -44,6 +45,7 @@ def train(
     Raises:
         ConfigError: no such robot, demonstrations that do not fit it, or too few of them.
     """
+    require_unfinished(Path(config.out))
     if config.dagger_rounds:
         return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
     robot = load_robot_card(config.robot)

@@ -15,7 +15,7 @@ from hardware.errors import ConfigError
 from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
-from policies.checkpoint import CHECKPOINT_FILE
+from policies.checkpoint import CHECKPOINT_FILE, require_unfinished
 from policies.demonstrations.dagger import Round, train_rounds
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Float32Array, Layout
@@ -52,6 +52,7 @@ def train(
         ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
             folder holds another training.
     """
+    require_unfinished(Path(config.out))
     if config.dagger_rounds:
         return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
     robot = load_robot_card(config.robot)

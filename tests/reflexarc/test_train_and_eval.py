@@ -103,3 +103,23 @@ def test_policy_whose_weights_were_changed_does_not_fly(capsys, tmp_path):
     (folder / "model.safetensors").write_bytes(b"no weights")
     assert cli.main(["eval", "quadrotor", str(folder)]) == 2
     assert "the weights file 'model.safetensors' has SHA-256" in capsys.readouterr().err
+
+
+def test_the_recorded_command_gives_the_same_settings_again():
+    from policies.diffusion.config import DiffusionConfig
+    from policies.provenance import command_line
+    from reflexarc.commands import parse
+    from reflexarc.train import COMMANDS
+
+    wanted = DiffusionConfig(
+        out="mine",
+        inpaint=False,
+        compile=True,
+        encoder=(),
+        cameras=("front", "wrist"),
+        step_s=0.1,
+        blend_s=0.0,
+    )
+    line = command_line(("reflexarc", "train", "diffusion"), wanted, paths=())
+    found, _ = parse(("train", "diffusion"), COMMANDS["diffusion"], line.split()[3:])
+    assert found == wanted

@@ -21,12 +21,13 @@ from policies.checkpoint import (
     load_module,
     module_tensors,
     require_same,
+    require_unfinished,
     save_checkpoint,
 )
 from policies.provenance import command_line, git_commit, settings, versions
 from policies.raptor.backends import WEIGHTS_FILE
 from policies.raptor.contract import ErrorClipping
-from policies.raptor.folder import CARD_FILE, record_example, sha256, write_folder
+from policies.raptor.folder import record_example, sha256, write_folder
 from policies.raptor.network import RaptorWeights
 from policies.raptor.torch_backend import RaptorModule
 from policies.raptor.training.config import RaptorTrainConfig
@@ -253,13 +254,7 @@ class _Training:
     def _resume(self) -> None:
         found = load_checkpoint(self.folder)
         if found is None:
-            if (self.folder / CARD_FILE).exists():
-                raise ConfigError(
-                    "the folder holds a policy and no training that could go on",
-                    where=str(self.folder),
-                    expected="a new folder, or one that a training was begun in",
-                    mend="give another --out",
-                )
+            require_unfinished(self.folder)
             return
         tensors, document = found
         defaults = {field.name: field.default for field in dataclasses.fields(self.config)}

@@ -86,6 +86,14 @@ def test_the_folder_runs_on_the_robot_that_it_was_trained_for(folder, arm):
     assert np.abs(chunk.values[0] - terms["joint_position"]).max() < 0.5
 
 
+def test_a_finished_policy_is_not_trained_over(small_config, tmp_path):
+    folder = train(small_config(tmp_path / "p", steps=2))
+    before = digest(folder)
+    with pytest.raises(ConfigError, match="holds a policy.*another --out, or remove"):
+        train(small_config(tmp_path / "p", steps=2, seed=1))
+    assert digest(folder) == before
+
+
 def test_roll_outs_choose_the_weights(small_config, tmp_path, monkeypatch):
     # Whatever the losses say, the second evaluation is the only one that succeeds.
     counts = iter([0, 1, 0])

@@ -186,6 +186,14 @@ def test_another_training_in_the_folder_is_refused(small_config, tmp_path):
         train(config)
 
 
+def test_a_finished_policy_is_not_trained_over(small_config, tmp_path):
+    folder = train(small_config(tmp_path / "p", steps=2))
+    before = digest(folder)
+    with pytest.raises(ConfigError, match="holds a policy.*another --out, or remove"):
+        train(small_config(tmp_path / "p", steps=2, seed=1))
+    assert digest(folder) == before
+
+
 # --- roll-outs ---------------------------------------------------------------------------------
 
 
