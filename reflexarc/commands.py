@@ -6,16 +6,19 @@ so that `reflexarc --help` answers at once.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import inspect
 import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from reflexarc.output import Output
 
+FILE_HELP = "Settings from a YAML file, such as a training.yaml; options of the command line come after it."
 JSON_HELP = "Print one JSON document on standard output; everything else goes to standard error."
 
 
@@ -44,6 +47,8 @@ class Command:
     examples: tuple[Example, ...]
     # More sentences for `--help`.
     details: str = ""
+    # Whether `--config FILE` gives settings.
+    takes_file: bool = False
 
     def invoke(self, config: object, output: Output) -> int:
         """Run the command.
@@ -102,9 +107,24 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
 
     Raises:
         SystemExit: `--help` was asked for (0), or the arguments make no sense (2).
+        ConfigError: the file that `--config` names cannot be read, or holds what is no setting.
     """
     import tyro
 
+    kind, arguments = resolve(command.config), list(arguments)
+    file: list[Any] = []
+    if command.takes_file:
+        file = [
+            ("config", Annotated[Path | None, tyro.conf.arg(help=FILE_HELP)], dataclasses.field(default=None))
+        ]
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder.add_argument("--config", type=Path)
+        given = finder.parse_known_args(arguments)[0].config
+        if given is not None:
+            from reflexarc.config_file import words_of
+
+            # First what the file says, so that the command line has the last word.
+            arguments = [*words_of(given, kind, path[-1]), *arguments]
     settings = path[-1].replace("-", "_")
     if keyword.iskeyword(settings):
         settings += "_"
@@ -113,7 +133,8 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
     together = dataclasses.make_dataclass(
         "Arguments",
         [
-            (settings, flat[resolve(command.config)]),
+            (settings, flat[kind]),
+            *file,
             ("json", Annotated[bool, tyro.conf.arg(help=JSON_HELP)], dataclasses.field(default=False)),
         ],
         frozen=True,
@@ -122,7 +143,7 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
         together,
         prog=" ".join(("reflexarc", *path)),
         description=describe(command),
-        args=list(arguments),
+        args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.EnumChoicesFromValues),
     )
     return getattr(found, settings), Output(json=found.json)

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "eval_expert_push_t.json": "reflexarc eval task expert/push_t reflexarc/PushT-v0 --episodes 24",
     "eval_arm_diffusion.json": "reflexarc eval arm diffusion/pick_cube",
     "eval_peg_diffusion.json": "reflexarc eval arm diffusion/peg_insert --robot panda_twin",
+    "eval_push_t_diffusion.json": "reflexarc eval arm diffusion/push_t --robot panda_push_t",
     "eval_arm_images.json": "reflexarc eval arm diffusion/pick_cube_images",
     "eval_quadrotor.json": "reflexarc eval quadrotor",
     "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",

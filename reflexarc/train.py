@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = {
         summary="Behaviour cloning: a small chunked network learns from demonstrations of the expert.",
         config="policies.bc.config:TrainConfig",
         run="reflexarc.train:train_bc",
+        takes_file=True,
         examples=(
             Example("reflexarc train bc --out policies/bc/mine", "as the policy that comes with Reflexarc"),
             Example(
@@ -55,11 +56,16 @@ COMMANDS: Mapping[str, Command] = {
         summary="Diffusion policy: chunks drawn by denoising, learned from demonstrations of the expert.",
         config="policies.diffusion.config:DiffusionConfig",
         run="reflexarc.train:train_diffusion",
+        takes_file=True,
         examples=(
             Example("reflexarc train diffusion --out mine", "a U-Net, from 600 demonstrations of picking"),
             Example(
                 "reflexarc train diffusion --out mine --data demos.npz --denoiser transformer",
                 "from demonstrations in a file, with the transformer",
+            ),
+            Example(
+                "reflexarc train diffusion --out again --config mine/training.yaml --seed 1",
+                "as another one was trained, but for the seed",
             ),
             Example(
                 "reflexarc train diffusion --out mine --device cuda --precision bf16 --compile"
@@ -76,6 +82,7 @@ COMMANDS: Mapping[str, Command] = {
         summary="ACT through LeRobot: trained by lerobot-train, judged in the twin, run as any policy.",
         config="policies.lerobot.config:ActTrainConfig",
         run="reflexarc.train:train_act",
+        takes_file=True,
         examples=(
             Example("reflexarc train act --out mine", "a small ACT from the expert's demonstrations"),
             Example(

@@ -408,6 +408,7 @@ _READERS = {
     "eval_arm_diffusion": _arm_diffusion,
     "eval_arm_images": _arm_images,
     "eval_peg_diffusion": _expert,
+    "eval_push_t_diffusion": _expert,
     "eval_quadrotor": _quadrotor,
     "eval_raptor": _eval_raptor,
     "loop": _loop,

@@ -5,9 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from hardware.errors import ConfigError
 from policies.card import load_policy_card
 from reflexarc import cli
+
+ROOT = Path(__file__).parents[2]
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--episodes", "2", "--steps", "2", "--rollouts", "0"]
@@ -123,3 +127,55 @@ def test_the_recorded_command_gives_the_same_settings_again():
     line = command_line(("reflexarc", "train", "diffusion"), wanted, paths=())
     found, _ = parse(("train", "diffusion"), COMMANDS["diffusion"], line.split()[3:])
     assert found == wanted
+
+
+def from_file(method, *words):
+    from reflexarc.commands import parse
+    from reflexarc.train import COMMANDS
+
+    return parse(("train", method), COMMANDS[method], words)[0]
+
+
+# `reflexarc train raptor` takes no file.
+RECORDS = sorted(
+    (*ROOT.glob("policies/bc/*/training.yaml"), *ROOT.glob("policies/diffusion/*/training.yaml"))
+)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.parent.name)
+def test_a_committed_training_is_a_file_of_settings(path):
+    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = from_file(record["method"], "--config", str(path), "--out", "mine", "--seed", "7")
+    assert (found.out, found.seed) == ("mine", 7)
+    for name, value in record["config"].items():
+        if name not in ("out", "seed"):
+            told = getattr(found, name)
+            assert (list(told) if isinstance(told, tuple) else told) == value, name
+
+
+def test_a_file_of_settings_gives_what_the_command_line_does_not(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("steps: 30\nnoise-std-rad: 0.5\ninpaint: false\nencoder: []\ncameras: [front, wrist]\n")
+    found = from_file("diffusion", "--steps", "40", "--config", str(path), "--out", "p")
+    assert (found.steps, found.noise_std_rad, found.inpaint) == (40, 0.5, False)
+    assert (found.encoder, found.cameras) == ((), ("front", "wrist"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read.*No such file"),
+        ("a: [", "cannot be read"),
+        ("- steps", "holds no settings"),
+        ("stepz: 3", "there is no setting 'stepz'.*one like 'steps'"),
+        ("inpaint: 3", "inpaint is 3.*true or false"),
+        ("steps: {a: 1}", "steps is a mapping"),
+        ("method: bc\nconfig: {steps: 3}", "it is a training of 'bc'.*reflexarc train bc --config"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_refused(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"(?s){words}"):
+        from_file("diffusion", "--config", str(path), "--out", "p")
