@@ -45,9 +45,9 @@ def train(
     Raises:
         ConfigError: no such robot, demonstrations that do not fit it, or too few of them.
     """
-    require_unfinished(Path(config.out))
     if config.dagger_rounds:
         return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
+    require_unfinished(Path(config.out))
     robot = load_robot_card(config.robot)
     layout = Layout.of(robot, config.observation, goal=config.goal)
     demonstrations = get_demonstrations(config, robot)

@@ -16,7 +16,7 @@ import numpy as np
 
 from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
-from policies.checkpoint import require_same
+from policies.checkpoint import require_same, require_unfinished
 from policies.controller import load_controller
 from policies.demonstrations.config import ImitationConfig
 from policies.demonstrations.folder import Evaluation
@@ -75,6 +75,7 @@ def train_rounds[C: ImitationConfig](
     _check(config)
     work = Path(f"{config.out}.work")
     _remember(work, config)
+    require_unfinished(Path(config.out))
     files: list[str] = []
     for number in range(config.dagger_rounds + 1):
         is_last = number == config.dagger_rounds

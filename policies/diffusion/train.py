@@ -52,9 +52,9 @@ def train(
         ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
             folder holds another training.
     """
-    require_unfinished(Path(config.out))
     if config.dagger_rounds:
         return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
+    require_unfinished(Path(config.out))
     robot = load_robot_card(config.robot)
     layout = Layout.of(robot, config.observation, goal=config.goal)
     _check_cameras(config, robot)
