@@ -64,8 +64,9 @@ COMMANDS: Mapping[str, Command] = {
                 "from demonstrations in a file, with the transformer",
             ),
             Example(
-                "reflexarc train diffusion --out again --config mine/training.yaml --seed 1",
-                "as another one was trained, but for the seed",
+                "reflexarc train diffusion --out again --seed 1"
+                " --config policies/diffusion/pick_cube/training.yaml",
+                "as one that comes with Reflexarc, but for the seed (in a checkout)",
             ),
             Example(
                 "reflexarc train diffusion --out mine --device cuda --precision bf16 --compile"
