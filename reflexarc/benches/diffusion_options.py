@@ -28,6 +28,8 @@ TRAINED: Mapping[str, Mapping[str, Any]] = {
     "average": {"average_decay": 0.0},
     "prefix": {"prefix_steps": 0},
     "history": {"observation_steps": 2},
+    "relative": {"relative_to": ""},
+    "draws": {"noise_draws": 4},
 }
 # What is changed when the usual weights are used.
 DRAWN: Mapping[str, Mapping[str, Any]] = {
@@ -43,6 +45,8 @@ _SAYS = {
     "average": "no averaged weights",
     "prefix": "no known steps in training",
     "history": "two observations",
+    "relative": "chunks not relative to the joints",
+    "draws": "four draws of noise a pair",
     "2 steps": "2 steps of DDIM",
     "50 steps": "50 steps of DDIM",
     "ddpm": "100 steps of DDPM",
