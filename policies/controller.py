@@ -7,7 +7,6 @@ residual layers come in lists that may be empty; every layer can be switched whi
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -65,6 +64,7 @@ class Controller:
         schedule: how chunks become actions.
         goal: what the base is asked for; where an observation has goal terms of its own, those count. None:
             every observation must have them.
+        instruction: what is to be done, in words, for a base that understands words; empty: as its card says.
         inference: where and when the base and the steering think; within the control step by default.
         steady_clock: gives the steady clock in nanoseconds, for the timing report.
 
@@ -82,6 +82,7 @@ class Controller:
         residual: Sequence[Residual] = (),
         schedule: ScheduleConfig | None = None,
         goal: Mapping[str, GoalTerm] | None = None,
+        instruction: str = "",
         inference: MakeInference = Immediate,
         steady_clock: Callable[[], int],
     ) -> None:
@@ -92,6 +93,8 @@ class Controller:
         # The cameras whose images it wants.
         self.cameras: dict[str, CameraInput] = cameras_of(base.card)
         self._goal = {} if goal is None else goal_values(base.card, goal, where="goal of the controller")
+        # What the base is told to do from the next question on; may be changed while the system runs.
+        self.instruction = instruction
         self._steering = tuple(steering)
         self._residual = tuple(residual)
         self._enabled = {s.name: True for s in self._steering} | {r.name: True for r in self._residual}
@@ -173,34 +176,6 @@ class Controller:
         self._inference.close()
         close_policy(self.base)
 
-    def warm_up(self, *, repeats: int = 3) -> float | None:
-        """Let the base answer observations that are made up, so that the first true one is not its first.
-
-        What it answers goes nowhere. The controller must be reset before it acts.
-
-        Args:
-            repeats: how often, after once more.
-
-        Returns:
-            The median time of an answer, in seconds; None: the base refuses what is made up (it may want
-            images of a size that its card does not say), so nobody knows.
-        """
-        values = {
-            name: np.eye(1, len(term.names))[0] if term.unit == "quaternion" else np.zeros(len(term.names))
-            for name, term in self.card.observation.items()
-        }
-        images = {n: np.zeros((c.height, c.width, 3), np.uint8) for n, c in self.cameras.items() if c.height}
-        times_ns = []
-        for index in range(repeats + 1):
-            observation = Observation(values, index * self._period_ns, index * self._period_ns, images)
-            began_ns = self._clock()
-            try:
-                self.base.act(observation, context=ActContext(now_ns=observation.stamp_ns))
-            except Exception:  # A policy may raise anything; a true observation will show it.
-                return None
-            times_ns.append(self._clock() - began_ns)
-        return statistics.median(times_ns[1:]) * 1e-9
-
     def reset(self, seed: int | None = None) -> None:
         """Begin anew: empty schedule, recurrent state by the card's rules, randomness from the seed.
 
@@ -236,7 +211,7 @@ class Controller:
             observation = replace(observation, values={**self._goal, **observation.values})
         if self.journal is None:
             return self._act(observation, now_ns, None)
-        step = JournalStep(observation, now_ns)
+        step = JournalStep(observation, now_ns, instruction=self.instruction)
         try:
             step.chunk = self._act(observation, now_ns, step)
         except Exception as error:
@@ -333,6 +308,7 @@ class Controller:
             planned=None if known is None or len(known) <= steps else known[steps:],
             proposals=max((s.proposals for s in self._steering if s.name in steering), default=1),
             past=self._history.past(),
+            instruction=self.instruction,
             rng=self._rng,
         )
         self._asked += 1
@@ -412,4 +388,11 @@ def load_controller(
     config = load_config(path)
     base, options = find_base(config, path.parent)
     policy = load_policy(base, **{"rate_hz": rate_hz, **options})
-    return Controller(policy, robot, schedule=config.schedule, goal=config.goal, steady_clock=steady_clock)
+    return Controller(
+        policy,
+        robot,
+        schedule=config.schedule,
+        goal=config.goal,
+        instruction=config.instruction,
+        steady_clock=steady_clock,
+    )

@@ -45,6 +45,8 @@ class ControllerConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     # What the base policy is asked for, by the robot's terms; needed where its card has goal terms.
     goal: Mapping[str, GoalTerm] = field(default_factory=dict)
+    # What is to be done, in words, for a base that understands them; empty: as its card says.
+    instruction: str = ""
     # The schedule.
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 

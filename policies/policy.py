@@ -31,6 +31,8 @@ class ActContext:
     # Earlier observations that the card's `history` asks for, oldest first, one a step of the action; the
     # oldest that there is stands for those that are missing. Empty for a history of one.
     past: tuple[Observation, ...] = ()
+    # What is to be done, in words, for a policy that understands them; empty: as its card says.
+    instruction: str = ""
     # The source of randomness; a policy draws from nothing else.
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -56,7 +58,7 @@ class Policy(Protocol):
 
         Args:
             observation: the terms that the card asks for, as bound.
-            context: time, committed and planned steps, number of proposals, randomness.
+            context: time, committed and planned steps, number of proposals, instruction, randomness.
 
         Returns:
             A chunk whose start is absolute: the observation's capture stamp plus whole steps.

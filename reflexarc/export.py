@@ -102,6 +102,31 @@ COMMANDS: Mapping[str, Command] = {
         details="Nine float32 arrays under their names in an rl-tools checkpoint, below actor/layers: "
         "0/weights/parameters and so on. docs/onboard.md has the equations.",
     ),
+    "lerobot-card": Command(
+        summary="Make a folder that LeRobot saved a base policy of ours: write its card.",
+        config="reflexarc.lerobot_card:LeRobotCardExport",
+        run="reflexarc.lerobot_card:export_lerobot_card",
+        examples=(
+            Example(
+                "reflexarc export lerobot-card outputs/train/checkpoints/last/pretrained_model"
+                " --robot so101_twin --fps 30",
+                "joint positions and cameras, by their names",
+            ),
+            Example(
+                "reflexarc export lerobot-card outputs/mine --robot so101_twin --fps 25"
+                " --feature observation.state=joint_position,joint_velocity"
+                " observation.images.top=camera:front",
+                "inputs that are called or made up otherwise",
+            ),
+            Example(
+                "reflexarc export lerobot-card outputs/smolvla --robot so101_twin --fps 30 --degrees"
+                ' --instruction "pick up the cube"',
+                "one that was trained in degrees, and is told what to do",
+            ),
+        ),
+        details="Nothing in LeRobot's files is changed. The policy is loaded once to prove that it fits; "
+        "where it does not, the folder stays as it was. Then `reflexarc eval arm FOLDER`, or policy:=FOLDER.",
+    ),
     "raptor-published": Command(
         summary="Write the published RAPTOR policy, from the foundation-policy wheel, as a policy folder.",
         config="reflexarc.export:RaptorPublishedExport",

@@ -38,6 +38,8 @@ EXTRAS: dict[str, str] = {
     "onnx": "policies",
     "foundation_policy": "policies",
     "h5py": "policies",
+    "transformers": "vla",
+    "num2words": "vla",
     "websockets": "remote",
     "mcap": "recording",
     "mcap_ros2": "recording",

@@ -38,8 +38,8 @@ STAMP = "setup-stamp"
 # The oldest uv whose `pip sync` knows every option used below.
 UV_OLDEST = (0, 5, 0)
 EXTRAS = (
-    "sim", "recording", "teleop", "policies", "remote", "peers", "ros", "drones", "distributed", "cpu", "cli",
-    "dev",
+    "sim", "recording", "teleop", "policies", "vla", "remote", "peers", "ros", "drones", "distributed", "cpu",
+    "cli", "dev",
 )  # fmt: skip
 
 # Variables of the caller's shell that lead another interpreter astray.

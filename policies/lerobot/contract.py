@@ -70,7 +70,7 @@ class LeRobotParameters:
     features: Mapping[str, Feature]
     # How the numbers of the action relate to ours.
     action: Feature = field(default_factory=Feature)
-    # The instruction that a language-conditioned policy is given.
+    # The instruction that a language-conditioned policy is given where nobody gives another one.
     task: str = ""
 
 

@@ -53,7 +53,7 @@ class LeRobotPolicy(Stateless):
         self._step_ns = round(card.action.step_s * 1e9)
         _check(card, self._parameters.features, loaded.policy.config)
         blank = _blank(card, loaded.policy.config, self._parameters.features)
-        chunk = self._predict([blank] * card.history, seed=0)
+        chunk = self._predict([blank] * card.history, self._parameters.task, seed=0)
         if chunk.shape != (card.action.horizon, len(card.action.names)):
             raise ConfigError(
                 f"the network predicts {chunk.shape[0]} steps of {chunk.shape[1]} numbers",
@@ -106,8 +106,8 @@ class LeRobotPolicy(Stateless):
 
         Args:
             observation: the terms of the card and the images of its cameras.
-            context: earlier observations, and the source of randomness: a policy that samples is seeded from
-                it in every call.
+            context: earlier observations, the instruction (empty: that of the card), and the source of
+                randomness: a policy that samples is seeded from it in every call.
 
         Returns:
             A chunk that starts at the observation's capture stamp.
@@ -123,7 +123,9 @@ class LeRobotPolicy(Stateless):
         return ActionChunk(
             kind=self.card.action.kind,
             names=self.card.action.names,
-            values=self._predict(seen, seed=int(context.rng.integers(2**31))),
+            values=self._predict(
+                seen, context.instruction or self._parameters.task, seed=int(context.rng.integers(2**31))
+            ),
             start_ns=observation.stamp_ns,
             step_ns=self._step_ns,
             valid_for_s=self.card.action.horizon * self.card.action.step_s,
@@ -144,13 +146,13 @@ class LeRobotPolicy(Stateless):
             if feature.camera and feature.camera not in observation.images:
                 raise PolicyError(f"the observation has no image of camera {feature.camera!r}")
 
-    def _predict(self, history: list[Observation], *, seed: int) -> FloatArray:
+    def _predict(self, history: list[Observation], instruction: str, *, seed: int) -> FloatArray:
         import torch
 
         policy = self._loaded.policy
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            batches = [self._prepared(seen) for seen in history]
+            batches = [self._prepared(seen, instruction) for seen in history]
             queues = getattr(policy, "_queues", None)
             if self.card.history > 1 and queues is not None:
                 _fill(policy, batches)
@@ -170,16 +172,16 @@ class LeRobotPolicy(Stateless):
             found = self._parameters.action.from_lerobot(found)
         return found
 
-    def _prepared(self, observation: Observation) -> dict[str, Any]:
-        batch: dict[str, Any] = self._loaded.preprocessor(self._batch(observation))
+    def _prepared(self, observation: Observation, instruction: str) -> dict[str, Any]:
+        batch: dict[str, Any] = self._loaded.preprocessor(self._batch(observation, instruction))
         # The processors add an empty action, which is none to learn from and none that was queued.
         batch.pop("action", None)
         return batch
 
-    def _batch(self, observation: Observation) -> dict[str, Any]:
+    def _batch(self, observation: Observation, instruction: str) -> dict[str, Any]:
         import torch
 
-        batch: dict[str, Any] = {"task": [self._parameters.task], "robot_type": self.card.robot_kind}
+        batch: dict[str, Any] = {"task": [instruction], "robot_type": self.card.robot_kind}
         for name, feature in self._parameters.features.items():
             if feature.camera:
                 image = np.ascontiguousarray(observation.images[feature.camera])

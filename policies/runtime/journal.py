@@ -18,6 +18,8 @@ class JournalStep:
     observation: Observation
     # The ROS clock, in nanoseconds.
     now_ns: int
+    # What it was told to do, in words.
+    instruction: str = ""
     # The requests whose answers had arrived by then, by number.
     arrived: tuple[int, ...] = ()
     # What the policy was busy with; see `Poll`.

@@ -93,6 +93,7 @@ class JournalFile:
         steady_clock: Callable[[], int],
     ) -> None:
         """Create the file with everything that a replay needs beside the steps."""
+        self.path = path
         setup = setup_of(controller, policy, rate_hz)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = EpisodeWriter(
@@ -254,6 +255,7 @@ def _step_frame(step: JournalStep) -> Frame:
         "stamp_ns": step.observation.stamp_ns,
         "received_steady_ns": step.observation.received_steady_ns,
         "now_ns": step.now_ns,
+        "instruction": step.instruction,
         "arrived": list(step.arrived),
         "under_way_ns": step.under_way_ns,
         "is_waiting": step.is_waiting,
@@ -278,6 +280,8 @@ def _read_step(frame: Frame) -> JournalStep:
             received_steady_ns=frame.integer("received_steady_ns"),
         ),
         frame.integer("now_ns"),
+        # Journals that are older than instructions have none.
+        instruction=frame.text("instruction") if "instruction" in frame.fields else "",
         arrived=tuple(arrived),
         under_way_ns=None if frame.fields.get("under_way_ns") is None else frame.integer("under_way_ns"),
         is_waiting=bool(frame.fields.get("is_waiting")),

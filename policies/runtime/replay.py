@@ -198,6 +198,7 @@ def _again(
 ) -> tuple[ActionChunk | None, str]:
     for inference in made:
         inference.step = step
+    controller.instruction = step.instruction
     try:
         return controller.act(step.observation, now_ns=step.now_ns), ""
     except Exception as error:  # As in the run: whatever it is, it is a refusal with these words.

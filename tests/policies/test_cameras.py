@@ -85,14 +85,6 @@ def test_the_age_of_a_chunk_is_that_of_its_oldest_image(controller):
     assert chunk.start_ns == STEP_NS * 10
 
 
-def test_a_warm_up_shows_black_images():
-    controller = Controller(Seeing(), ROBOT, steady_clock=lambda: 0)
-    shown = []
-    controller.base.before.append(lambda o: shown.append({n: i.shape for n, i in o.images.items()}))
-    assert controller.warm_up(repeats=1) is not None
-    assert shown == [{"front": (96, 96, 3), "wrist": (96, 96, 3)}] * 2
-
-
 def test_stamps_of_images_travel_with_them():
     given = seen(5_000_000_000, front=70_000_000, wrist=0)
     frame = decode(encode(Frame("act", {}, pack_observation(given))))

@@ -223,23 +223,3 @@ def test_a_reset_forgets_what_is_under_way(gate):
     until(lambda: run(controller, 101, 102) != [None])
     assert policy.stamps[-1] == 100 * STEP_NS
     controller.close()
-
-
-def test_warming_up_asks_the_policy_and_leaves_no_trace():
-    policy = Ramp()
-    controller = Controller(policy, ROBOT, steady_clock=time.monotonic_ns)
-    assert controller.warm_up() >= 0.0
-    assert len(policy.stamps) == 4
-    assert all(context.committed is None for context in policy.contexts)
-    controller.reset(0)
-    assert controller.act(observation(0), now_ns=0).values[0, 0] == 0.0
-
-
-def test_a_policy_that_cannot_be_warmed_up_has_an_unknown_time():
-    policy = Ramp()
-
-    def refuse(observation):
-        raise KeyError("front")
-
-    policy.before.append(refuse)
-    assert Controller(policy, ROBOT, steady_clock=time.monotonic_ns).warm_up() is None

@@ -19,6 +19,7 @@ from reflexarc_ros import qos
 from reflexarc_ros.chunks import ChunkCodec
 from reflexarc_ros.runner import SystemRunner
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware.cards import load_robot_card
@@ -29,7 +30,7 @@ from policies.runtime.frames import Frame, decode, encode
 from policies.runtime.journal_file import JournalReader
 from policies.runtime.packing import pack_chunk, unpack_observation
 from policies.runtime.remote import PolicyServer, ServerConfig, new_token
-from policies.runtime.remote.messages import plain_generator
+from policies.runtime.remote.messages import PROTOCOL, plain_generator
 from policies.runtime.replay import load_for, replay
 from tests.reflexarc_ros.conftest import Client, wait_for
 
@@ -123,6 +124,7 @@ class Moody:
     def __init__(self):
         self._policy = load_policy(PICK_CUBE)
         self.card, self.state, self.slow, self.asked = self._policy.card, {}, False, 0
+        self.heard = ""
 
     def load_state(self, state):
         pass
@@ -132,6 +134,7 @@ class Moody:
 
     def act(self, observation, *, context):
         self.asked += 1
+        self.heard = context.instruction
         if self.slow:
             time.sleep(0.5)
         return self._policy.act(observation, context=context)
@@ -163,7 +166,7 @@ def lying(port, card):
     def session(connection):
         with contextlib.suppress(ConnectionClosed):
             plain = yaml.safe_load(schema.dump(card))
-            connection.send(encode(Frame("hello", {"protocol": 1, "card": plain})))
+            connection.send(encode(Frame("hello", {"protocol": PROTOCOL, "card": plain})))
             for data in connection:
                 frame = decode(data)
                 if frame.kind == "act":
@@ -205,7 +208,12 @@ def test_a_policy_server_killed_lying_or_slow_is_no_danger(domain_id, watcher, t
         return lambda: any(text in message for message in told[mark:])
 
     try:
-        with arm({"policy": str(tmp_path / "remote.yaml"), "inference": "thread"}, domain_id) as runner:
+        arguments = {
+            "policy": str(tmp_path / "remote.yaml"),
+            "inference": "thread",
+            "instruction": "pick up the cube",
+        }
+        with arm(arguments, domain_id) as runner:
 
             def passes():
                 return sum("commands pass again" in line for line in runner.lines)
@@ -235,6 +243,11 @@ def test_a_policy_server_killed_lying_or_slow_is_no_danger(domain_id, watcher, t
                 steady_clock=time.monotonic_ns,
             ):
                 until(lambda: moody.asked > 5, runner)
+                # It is told what is to be done, also when somebody says something else.
+                assert moody.heard == "pick up the cube"
+                said = watcher.node.create_publisher(String, "instruction", qos.LATCHED)
+                said.publish(String(data="push left"))
+                until(lambda: moody.heard == "push left", runner)
                 mark, stops = len(told), sum("safe action: staleness" in line for line in runner.lines)
                 moody.slow = True
                 until(told_since(mark, "has not answered within 0."), runner)

@@ -140,7 +140,7 @@ class RemotePolicy:
 
         Args:
             observation: the terms on the card.
-            context: time, committed and planned steps, number of proposals, randomness.
+            context: time, committed and planned steps, number of proposals, instruction, randomness.
 
         Returns:
             The chunk.
@@ -164,6 +164,7 @@ class RemotePolicy:
             "age_s": age_s,
             "deadline_s": deadline_s,
             "proposals": context.proposals,
+            "instruction": context.instruction,
             "rng": plain_generator(context.rng),
             "past_ns": [past.stamp_ns for past in context.past],
         }

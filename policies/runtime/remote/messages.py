@@ -15,7 +15,7 @@ import numpy as np
 from policies.runtime.frames import Frame, FrameError
 
 # The version of this protocol.
-PROTOCOL = 1
+PROTOCOL = 2
 # Close codes (RFC 6455, 7.4): try again later; what was sent makes no sense; the server has a fault.
 BUSY, WRONG, BROKEN = 1013, 1008, 1011
 # Prefix of the arrays of a recurrent state.

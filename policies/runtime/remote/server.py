@@ -238,6 +238,7 @@ class PolicyServer:
             committed=_steps(frame, "committed"),
             planned=_steps(frame, "planned"),
             proposals=frame.integer("proposals", low=1, high=4096),
+            instruction=frame.text("instruction"),
             rng=rng,
             past=_past(frame, arrived_ns),
         )

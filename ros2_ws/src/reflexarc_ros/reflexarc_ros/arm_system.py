@@ -69,6 +69,7 @@ def _build(arguments: Mapping[str, str]) -> tuple[NodeSpec, ...]:
             "policy": str(policy),
             "seed": read_seed(arguments),
             "inference": arguments["inference"],
+            "instruction": arguments["instruction"],
             "journal": arguments["journal"],
         }
     if mapping:

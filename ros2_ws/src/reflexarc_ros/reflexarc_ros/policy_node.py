@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
 from std_srvs.srv import SetBool
 
 from hardware.cards import load_robot_card
 from hardware.chunk import ActionChunk, Interpolation, Schedule
 from hardware.errors import ConfigError
 from hardware.gate import GATE_SOURCE
-from hardware.robot import Observation, RobotCard, with_rate
+from hardware.robot import Observation, with_rate
 from policies.controller import Controller, load_controller
 from policies.policy import PolicyError
 from policies.runtime.inference import Immediate, InferenceThread
+from policies.warm_up import warm_up
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.chunks import GATE_SOURCE_TOPIC, ChunkCodec, ReferenceCodec, reference_terms
 from reflexarc_ros.loops import DeadlineLoop
-from reflexarc_ros.messages import to_time
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
+from reflexarc_ros.policy_outputs import LayerPublisher, open_journal, warn_of_airframe
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
 from reflexarc_ros.sight import Sight
-from reflexarc_ros.wire import Layout
 
 if TYPE_CHECKING:
     from policies.runtime.journal_file import JournalFile
@@ -41,6 +41,8 @@ _BACK_NS = 500_000_000
 # A chunked policy that takes a larger share of a control step than this thinks in a thread of its own.
 _SHARE_OF_STEP = 0.5
 AUTO, STEP, THREAD = "auto", "step", "thread"
+# What is to be done, in words, latched: a std_msgs/String.
+INSTRUCTION_TOPIC = "instruction"
 
 
 class PolicyNode(ReflexarcNode):
@@ -68,6 +70,12 @@ class PolicyNode(ReflexarcNode):
             "Where the policy thinks: step, within the control step; thread, in a thread of its own, on the"
             " latest observation; auto: what a warm-up finds. In lockstep always within the step.",
             choices=(AUTO, STEP, THREAD),
+        ),
+        Setting(
+            "instruction",
+            "",
+            "What is to be done, for a policy that understands words; the topic instruction changes it."
+            " Empty: as its controller file or its card says.",
         ),
         Setting(
             "airframe",
@@ -106,6 +114,7 @@ class PolicyNode(ReflexarcNode):
         controller = load_controller(
             path, card, steady_clock=time.monotonic_ns, rate_hz=self.setting("rate_hz") or None
         )
+        controller.instruction = self.setting("instruction") or controller.instruction
         binding = controller.binding
         self._controller, self._card = controller, card
         self._warm_up(controller)
@@ -149,7 +158,14 @@ class PolicyNode(ReflexarcNode):
         self._entities.append(
             self.create_subscription(Header, GATE_SOURCE_TOPIC, self._on_source, qos.LATCHED)
         )
-        self._warn_of_airframe(controller, card)
+        self._entities.append(
+            self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, qos.LATCHED)
+        )
+        if controller.card.method == "raptor":
+            sentence = warn_of_airframe(self.setting("airframe") or card.parameters.get("airframe"))
+            if sentence is not None:
+                self.get_logger().warning(sentence)
+                self.health.note(airframe=sentence)
         self._layer_publishers: dict[str, Any] = {}
         self._entities.append(self.create_service(SetBool, "~/enable_layers", self._on_enable))
         self._age_limit_ns = round(controller.card.max_open_loop_s * 1e9)
@@ -160,7 +176,15 @@ class PolicyNode(ReflexarcNode):
         """Begin with a fresh recurrent state and an empty schedule."""
         assert self._controller is not None
         if self.setting("journal"):
-            self._controller.journal = self._journal = self._open_journal(self._controller)
+            self._journal = open_journal(
+                Path(self.setting("journal")),
+                robot=self._card,
+                controller=self._controller,
+                policy=self.setting("policy"),
+                rate_hz=self.setting("rate_hz") or None,
+            )
+            self.get_logger().info(f"the journal is {self._journal.path}")
+            self._controller.journal = self._journal
         self._controller.reset(self.setting("seed"))
         self._reference.clear()
         self._assembler.clear()
@@ -189,22 +213,6 @@ class PolicyNode(ReflexarcNode):
                 self.get_logger().error(f"the journal is not whole: {self._journal.failure}")
             self._journal = None
 
-    def _open_journal(self, controller: Controller) -> JournalFile:
-        from policies.runtime.journal_file import JournalFile
-
-        folder = Path(self.setting("journal"))
-        taken = {path.name.split(".")[0] for path in folder.glob("policy_*.mcap*")}
-        path = next(p for n in itertools.count() if (p := folder / f"policy_{n:06d}.mcap").stem not in taken)
-        self.get_logger().info(f"the journal is {path}")
-        return JournalFile(
-            path,
-            robot=self._card,
-            controller=controller,
-            policy=self.setting("policy"),
-            rate_hz=self.setting("rate_hz") or None,
-            steady_clock=time.monotonic_ns,
-        )
-
     def cleanup(self) -> None:
         """Withdraw everything."""
         if hasattr(self, "_publisher"):
@@ -219,32 +227,22 @@ class PolicyNode(ReflexarcNode):
 
     def _warm_up(self, controller: Controller) -> None:
         """Let the policy answer a few times, and choose by its speed where it is to think."""
-        took_s, period_s = controller.warm_up(), 1.0 / controller.card.rate_hz
-        is_slow = controller.card.action.horizon > 1 and (
-            took_s is None or took_s > _SHARE_OF_STEP * period_s
-        )
+        period_s = 1.0 / controller.card.rate_hz
+        try:
+            took_s = warm_up(controller.base, controller.cameras, steady_clock=time.monotonic_ns)
+            took = f"{took_s * 1e3:.2f} ms"
+        except PolicyError as error:
+            took_s, took = math.inf, "an unknown time"
+            self.get_logger().warning(f"the policy does not answer a made-up observation: {error}")
+        is_slow = controller.card.action.horizon > 1 and took_s > _SHARE_OF_STEP * period_s
         wanted = self.setting("inference")
         threaded = not self.is_lockstep and (wanted == THREAD or (wanted == AUTO and is_slow))
         controller.use(InferenceThread if threaded else Immediate)
-        took = "an unknown time" if took_s is None else f"{took_s * 1e3:.2f} ms"
         self.health.note(inference=controller.inference, warm_up=took)
         self.get_logger().info(
             f"an answer of the policy takes {took}; it thinks "
             + ("in a thread of its own" if threaded else "within the control step")
         )
-
-    def _warn_of_airframe(self, controller: Controller, card: RobotCard) -> None:
-        """Say in numbers where the vehicle is unlike those that the policy was trained on."""
-        name = self.setting("airframe") or card.parameters.get("airframe")
-        if controller.card.method != "raptor" or not name:
-            return
-        from policies.raptor.distribution import warning
-        from sim.quadrotor.airframes import load_airframe
-
-        sentence = warning(load_airframe(str(name)))
-        if sentence is not None:
-            self.get_logger().warning(sentence)
-            self.health.note(airframe=sentence)
 
     # --- wire --------------------------------------------------------------------------------
 
@@ -270,6 +268,13 @@ class PolicyNode(ReflexarcNode):
                 self._go_on()
 
         return view
+
+    def _on_instruction(self, message: String) -> None:
+        """Tell the policy what is to be done from its next chunk on; the present one is carried out."""
+        assert self._controller is not None
+        if message.data != self._controller.instruction:
+            self._controller.instruction = message.data
+            self.get_logger().info(f"the instruction is {message.data!r}")
 
     def _on_source(self, message: Header) -> None:
         """Begin anew from where the robot is now, when another source has given authority back.
@@ -381,7 +386,7 @@ class PolicyNode(ReflexarcNode):
         for layer, action in self._controller.report.actions.items():
             publisher = self._layer_publishers.get(layer)
             if publisher is None:
-                publisher = self._layer_publishers[layer] = _LayerPublisher(self, layer, chunk.names)
+                publisher = self._layer_publishers[layer] = LayerPublisher(self, layer, chunk.names)
                 self._entities.append(publisher.publisher)
             publisher.publish(chunk.start_ns, action)
 
@@ -416,20 +421,6 @@ class PolicyNode(ReflexarcNode):
         response.success = True
         response.message = ", ".join(layers) or "this controller has only its base"
         return response
-
-
-class _LayerPublisher:
-    """policy/<layer>/action as a JointState."""
-
-    def __init__(self, node: ReflexarcNode, layer: str, names: tuple[str, ...]) -> None:
-        message = JointState(name=list(names), position=[0.0] * len(names))
-        message.header.stamp = to_time(0)
-        self._layout = Layout(message, len(names), lambda m, n: setattr(m, "position", n))
-        profile = qos.LOCKSTEP if node.is_lockstep else qos.SENSOR
-        self.publisher = node.create_publisher(JointState, f"policy/{layer}/action", profile)
-
-    def publish(self, stamp_ns: int, action: Any) -> None:  # noqa: ANN401
-        self.publisher.publish(self._layout.encode(stamp_ns, action))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from hardware import schema
 from policies.policy import PolicyError
 from policies.runtime.frames import Frame, decode, encode
 from policies.runtime.remote import PolicyServer, RemoteOptions, RemotePolicy, ServerConfig, new_token
+from policies.runtime.remote.messages import PROTOCOL
 
 TOKEN_NAME = "token"
 
@@ -62,7 +63,7 @@ def lying(card, answer):
     def session(connection):
         with contextlib.suppress(ConnectionClosed):
             connection.send(
-                encode(Frame("hello", {"protocol": 1, "card": yaml.safe_load(schema.dump(card))}))
+                encode(Frame("hello", {"protocol": PROTOCOL, "card": yaml.safe_load(schema.dump(card))}))
             )
             for data in connection:
                 frame = decode(data)

@@ -99,6 +99,7 @@ def test_noise_commitments_past_and_images_travel_too(tmp_path):
                     proposals=3,
                     rng=rng,
                     past=(observation(7), observation(9)),
+                    instruction="pick up the cube",
                 )
                 for rng in rngs
             ]
@@ -109,6 +110,7 @@ def test_noise_commitments_past_and_images_travel_too(tmp_path):
         np.testing.assert_array_equal(heard.committed, np.full((2, 6), 0.25))
         np.testing.assert_array_equal(heard.planned, np.full((3, 6), 0.5))
         assert (heard.proposals, heard.now_ns) == (3, 2 * STEP_NS + 5)
+        assert heard.instruction == "pick up the cube"
         assert [past.stamp_ns for past in heard.past] == [7, 9]
         np.testing.assert_array_equal(heard.past[1].values["cube_position"], [0.2, 0.0, 0.02])
         np.testing.assert_array_equal(seen[-1].images["front"], image)
