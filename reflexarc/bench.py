@@ -83,6 +83,10 @@ BENCHES: Mapping[str, Bench] = {
         examples=(
             Example("reflexarc bench diffusion-options", "every choice, three seeds; an hour"),
             Example(
+                "reflexarc bench diffusion-options --cameras front wrist --episodes 150",
+                "choices about images, three seeds; an hour and a half",
+            ),
+            Example(
                 "reflexarc bench diffusion-options --choices encoder --seeds 1 --steps 300", "one, quickly"
             ),
         ),

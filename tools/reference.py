@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import comparison_tables
 import results_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -260,29 +261,34 @@ def figures(*files: str) -> str:
 
 def policies() -> str:
     """RAPTOR's policies side by side, as they were evaluated."""
-    heads, rows = results_table.policies(RESULTS)
+    heads, rows = comparison_tables.policies(RESULTS)
     return table(heads, rows)
 
 
 def interventions() -> str:
     """Policies that learned with and without interventions."""
-    return table(*results_table.interventions(RESULTS))
+    return table(*comparison_tables.interventions(RESULTS))
 
 
 def students() -> str:
     """What different trainings of RAPTOR's student gave."""
-    heads, rows = results_table.students(RESULTS)
+    heads, rows = comparison_tables.students(RESULTS)
     return table(heads, rows)
 
 
 def goals() -> str:
     """Policies that learned with and without a goal."""
-    return table(*results_table.imitation(RESULTS, "goals"))
+    return table(*comparison_tables.imitation(RESULTS, "goals"))
 
 
 def retrieval() -> str:
     """Policies that learned from few demonstrations, and from what was retrieved beside them."""
-    return table(*results_table.imitation(RESULTS, "retrieval"))
+    return table(*comparison_tables.imitation(RESULTS, "retrieval"))
+
+
+def choices(name: str) -> str:
+    """Diffusion policies with one choice changed, as a file of results says."""
+    return table(*comparison_tables.choices(RESULTS, name))
 
 
 def machines() -> str:
@@ -308,6 +314,7 @@ _MAKERS: Mapping[str, Callable[..., str]] = {
         interventions,
         goals,
         retrieval,
+        choices,
         machines,
     )
 }

@@ -7,8 +7,7 @@ no row.
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def _arm(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     how = _latency(d)
     yield (
         f"cubes picked in lockstep, {how}",
-        f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])})",
+        f"{d['successes']} of {d['episodes']} ({interval(d['wilson'])})",
     )
     yield f"time to success, mean, {how}", f"{d['duration_s']:.2f} s"
     yield f"commands that the gate changed, {how}", f"{100 * d['intervention_rate']:.1f} %"
@@ -82,7 +81,7 @@ def _expert(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     times = [row["duration_s"] for row in d["rows"] if row["success"]]
     yield (
         f"`{d['policy']}`: successes",
-        f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])}), in {sum(times) / len(times):.1f} s",
+        f"{d['successes']} of {d['episodes']} ({interval(d['wilson'])}), in {sum(times) / len(times):.1f} s",
     )
 
 
@@ -100,28 +99,12 @@ def _quadrotor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if d["wilson"] is not None:
         yield (
             f"tilted and turning starts recovered from, {how}",
-            f"{d['successes']} of {d['episodes']} ({_interval(d['wilson'])})",
+            f"{d['successes']} of {d['episodes']} ({interval(d['wilson'])})",
         )
 
 
-def policies(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """RAPTOR's policies side by side.
-
-    Args:
-        folder: holds `eval_raptor.json`.
-
-    Returns:
-        The heads and the rows of the table.
-    """
-    path = folder / "eval_raptor.json"
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    names = [name for name in _POLICIES if document.get(name) is not None]
-    heads = (f"with error clipping, {document.get('airframes', 0)} airframes", *names)
-    return heads, [(title, *(_figure_of(document[n], key) for n in names)) for title, key in _HEADLINE]
-
-
-_POLICIES = ("published", "reflexarc")
-_HEADLINE = (
+POLICIES = ("published", "reflexarc")
+HEADLINE = (
     ("hovers from the paper's starts lost", "hover_crash"),
     ("their error, median", "hover_rmse_m"),
     ("figure eight of 10 s, RMSE, mean", "figure_eight_10s_rmse_m"),
@@ -131,7 +114,8 @@ _HEADLINE = (
 )
 
 
-def _figure_of(policy: Mapping[str, Any], key: str) -> str:
+def figure_of(policy: Mapping[str, Any], key: str) -> str:
+    """A figure of a policy of RAPTOR's with its interval: metres, or a share of the airframes."""
     if policy[key] is None:
         return "-"
     value, ends = policy[key], policy["intervals"][key]
@@ -141,10 +125,10 @@ def _figure_of(policy: Mapping[str, Any], key: str) -> str:
 
 
 def _eval_raptor(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in _POLICIES:
+    for name in POLICIES:
         if name in d:
-            for title, key in _HEADLINE:
-                yield f"RAPTOR, {name}: {title}", _figure_of(d[name], key)
+            for title, key in HEADLINE:
+                yield f"RAPTOR, {name}: {title}", figure_of(d[name], key)
     if d["specs"]:
         agree = sum(row["agrees"] for row in d["specs"])
         yield (
@@ -252,70 +236,14 @@ def _raptor_teachers(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"processor time of a teacher, {steps}", f"{d['core_minutes_each']:.1f} core-minutes"
 
 
-def students(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What different trainings of RAPTOR's student gave.
-
-    Args:
-        folder: holds `raptor_training.json`.
-
-    Returns:
-        The heads and the rows of the table.
-    """
-    path = folder / "raptor_training.json"
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"recipes": []}
-    heads = ("training", "seeds", *(title for title, _ in _STUDENT), "core-minutes of its own")
-    rows = [
-        (
-            recipe["name"],
-            str(len(recipe["runs"])),
-            *(_spread([run["metrics"][key] for run in recipe["runs"]], key) for _, key in _STUDENT),
-            f"{recipe['core_minutes']:.1f}",
-        )
-        for recipe in document["recipes"]
-    ]
-    return heads, rows
-
-
-_STUDENT = (
-    ("lost in hover", "hover_crash"),
-    ("hover error", "hover_rmse_m"),
-    ("lost in figure eights", "figure_eight_crash"),
-    ("their RMSE", "figure_eight_5_5s_rmse_m"),
-    ("lost in them, 10 ms late", "delay_10ms_crash"),
-)
-
-
-def interventions(folder: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Policies that were learned with and without interventions.
-
-    Args:
-        folder: holds `dagger.json`.
-
-    Returns:
-        The heads and the rows of the table.
-    """
-    path = folder / "dagger.json"
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    rows = [
-        (row["name"], f"{row['expert_steps']:,.0f}", row["seeds"].replace(" ", ", "), _together(row))
-        for row in document["rows"]
-    ]
-    return ("learned from", "expert steps", "successes by seed", "together"), rows
-
-
 def _dagger(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in d["rows"]:
-        yield f"cubes picked up by behaviour cloning, {row['name']}", _together(row)
+        yield f"cubes picked up by behaviour cloning, {row['name']}", together(row)
 
 
-def _together(row: Mapping[str, Any]) -> str:
-    return f"{row['successes']} of {row['rollouts']} ({_interval(row)})"
-
-
-def _spread(values: Sequence[float], key: str) -> str:
-    scale, digits, unit = (1.0, 3, " m") if key.endswith("_m") else (100.0, 1, " %")
-    low, middle, high = (f"{scale * f(values):.{digits}f}" for f in (min, statistics.median, max))
-    return f"{middle}{unit}" if len(values) == 1 else f"{middle}{unit} ({low} to {high})"
+def together(row: Mapping[str, Any]) -> str:
+    """The successes of all roll-outs of a row, with their interval."""
+    return f"{row['successes']} of {row['rollouts']} ({interval(row)})"
 
 
 def _betaflight(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -364,41 +292,30 @@ def _recorder_crash(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
-def imitation(folder: Path, kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Policies that were learned with and without an option.
-
-    Args:
-        folder: holds `imitation_options.json`.
-        kind: the option: goals or retrieval.
-
-    Returns:
-        The heads and the rows of the table.
-    """
-    path = folder / "imitation_options.json"
-    document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in document["rows"]:
-        if (", few" in row["name"]) == (kind == "retrieval"):
-            found.setdefault(row["name"], []).append(row)
-    rows = [
-        (name, *(str(row["successes"]) for row in some[:-1]), _share(some[-1]))
-        for name, some in found.items()
-    ]
-    seeds = max((len(some) - 1 for some in found.values()), default=0)
-    return ("learned", *(f"seed {number}" for number in range(seeds)), "together"), rows
-
-
 def _imitation_options(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in d["rows"]:
         if row["seed"] == "all":
-            yield f"cubes held where they were asked for, {row['name']}", _share(row)
+            yield f"cubes held where they were asked for, {row['name']}", share(row)
 
 
-def _share(row: Mapping[str, Any]) -> str:
-    return f"{row['successes']} of {row['trials']} ({_interval(row)})"
+def share(row: Mapping[str, Any]) -> str:
+    """The successes of all attempts of a row, with their interval."""
+    return f"{row['successes']} of {row['trials']} ({interval(row)})"
+
+
+def _diffusion_options(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    total = d["settings"]["rollouts"] * d["settings"]["seeds"]
+    for row in d["rows"]:
+        how = "from images " if d["settings"].get("cameras") else ""
+        yield (
+            f"cubes picked up {how}after {d['settings']['steps']:,} gradient steps, {row['name']}",
+            f"{round(row['rate'] * total)} of {total} ({interval(row)})",
+        )
 
 
 _READERS = {
+    "diffusion_options": _diffusion_options,
+    "diffusion_image_options": _diffusion_options,
     "dagger": _dagger,
     "imitation_options": _imitation_options,
     "demo": _demo,
@@ -431,5 +348,6 @@ def _latency(d: Mapping[str, Any]) -> str:
     return "ideal wire" if d["latency"] == "none" else "latency of the card"
 
 
-def _interval(wilson: Mapping[str, float]) -> str:
+def interval(wilson: Mapping[str, float]) -> str:
+    """A Wilson interval in words."""
     return f"95 % Wilson interval {100 * wilson['lower']:.1f} to {100 * wilson['upper']:.1f} %"

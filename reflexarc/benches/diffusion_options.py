@@ -37,6 +37,23 @@ DRAWN: Mapping[str, Mapping[str, Any]] = {
     "50 steps": {"inference_steps": 50},
     "ddpm": {"scheduler": "ddpm", "inference_steps": 100},
 }
+# With cameras: the training that all have in common, without the cube's pose, and what is changed in it.
+_SEEING: Mapping[str, Any] = {
+    "observation": ("joint_position", "joint_velocity"),
+    "execute": 4,
+    "batch_size": 64,
+    "learning_rate": 1.5e-3,
+    "keypoints": 24,
+    "image_channels": 16,
+    "image_stages": 2,
+    "noise_draws": 4,
+    "max_loop_age_s": 0.2,
+}
+SEEN: Mapping[str, Mapping[str, Any]] = {
+    "crop": {"crop": 1.0},
+    "one draw": {"noise_draws": 1},
+    "stages": {"image_stages": 3},
+}
 _SAYS = {
     USUAL: "all choices as usual",
     "encoder": "no encoder before the denoiser",
@@ -47,6 +64,9 @@ _SAYS = {
     "history": "two observations",
     "relative": "chunks not relative to the joints",
     "draws": "four draws of noise a pair",
+    "crop": "whole images, not cut out somewhere",
+    "one draw": "one draw of noise a pair",
+    "stages": "images seen half as finely, by one stage more",
     "2 steps": "2 steps of DDIM",
     "50 steps": "50 steps of DDIM",
     "ddpm": "100 steps of DDPM",
@@ -57,8 +77,10 @@ _SAYS = {
 class OptionsBench:
     """What to compare."""
 
-    # The choices to change, one at a time.
-    choices: tuple[str, ...] = (*TRAINED, *DRAWN)
+    # The choices to change, one at a time; none: all.
+    choices: tuple[str, ...] = ()
+    # Cameras that the policies see the cube through; none: they are told its pose.
+    cameras: tuple[str, ...] = ()
     # The Gymnasium task, and the robot that it is of.
     task: str = "reflexarc/PickCube-v0"
     robot: str = "so101_twin"
@@ -79,12 +101,13 @@ class OptionsBench:
         Raises:
             ConfigError: an unknown choice, or a number that is not positive.
         """
-        unknown = [name for name in self.choices if name not in TRAINED and name not in DRAWN]
+        known = (*self.trained(), *DRAWN)
+        unknown = [name for name in self.choices if name not in known]
         if unknown:
             raise ConfigError(
                 f"choices {', '.join(unknown)}",
                 where="bench diffusion-options",
-                expected="some of " + ", ".join((*TRAINED, *DRAWN)),
+                expected="some of " + ", ".join(known),
                 mend="correct --choices",
             )
         if min(self.episodes - 1, self.seeds, self.steps, self.rollouts) < 1:
@@ -94,6 +117,14 @@ class OptionsBench:
                 expected="two demonstrations, and one of everything else, at least",
                 mend="correct the number",
             )
+
+    def trained(self) -> Mapping[str, Mapping[str, Any]]:
+        """What can be changed in the training, by the name of the choice."""
+        return SEEN if self.cameras else TRAINED
+
+    def changed(self) -> tuple[str, ...]:
+        """The choices to change."""
+        return self.choices or ((*SEEN,) if self.cameras else (*TRAINED, *DRAWN))
 
 
 def measure(config: OptionsBench, progress: Progress) -> BenchReport:
@@ -114,7 +145,7 @@ def measure(config: OptionsBench, progress: Progress) -> BenchReport:
 
     machine = describe_machine()
     robot = load_robot_card(config.robot)
-    trained = [USUAL, *(name for name in config.choices if name in TRAINED)]
+    trained = [USUAL, *(name for name in config.changed() if name in config.trained())]
     total = len(trained) * config.seeds * config.steps
     found: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +159,7 @@ def measure(config: OptionsBench, progress: Progress) -> BenchReport:
                     if step % 100 == 0:
                         progress(done + step, total)
 
-                changed = _changed(usual, {"seed": seed, **TRAINED.get(name, {})})
+                changed = _changed(usual, {"seed": seed, **config.trained().get(name, {})})
                 changed = dataclasses.replace(changed, out=str(Path(folder) / f"{name}-{seed}"))
                 network = _fit(changed, demonstrations, tick)
                 done += config.steps
@@ -136,11 +167,12 @@ def measure(config: OptionsBench, progress: Progress) -> BenchReport:
                 if name == USUAL:
                     for drawn, count in _drawn_otherwise(config, changed, network):
                         found.setdefault(drawn, []).append(count)
-    rows = [_row(name, found[name], config) for name in (USUAL, *config.choices)]
+    rows = [_row(name, found[name], config) for name in (USUAL, *config.changed())]
     usual_rate = rows[0]["rate"]
     return BenchReport(
         name="diffusion-options",
-        title=f"{config.task}, {config.episodes} demonstrations, {config.steps} gradient steps",
+        title=f"{config.task}{' from images' if config.cameras else ''},"
+        f" {config.episodes} demonstrations, {config.steps} gradient steps",
         columns=(
             Column("name", "changed"),
             Column("rate", "success"),
@@ -168,6 +200,7 @@ def measure(config: OptionsBench, progress: Progress) -> BenchReport:
 def _training(config: OptionsBench, folder: str) -> DiffusionConfig:
     from policies.diffusion.config import DiffusionConfig
 
+    seeing = {"cameras": config.cameras, **_SEEING} if config.cameras else {}
     return DiffusionConfig(
         out=folder,
         task=config.task,
@@ -178,6 +211,7 @@ def _training(config: OptionsBench, folder: str) -> DiffusionConfig:
         rollouts=config.rollouts,
         parallel_rollouts=min(50, config.rollouts),
         device="cpu",
+        **seeing,
     )
 
 
@@ -224,7 +258,7 @@ def _drawn_otherwise(
     from policies.diffusion.schedule import denoising_table
 
     usual = network.table
-    for name in config.choices:
+    for name in config.changed():
         if name in DRAWN:
             network.table = denoising_table(_changed(training, DRAWN[name]).model().noise)
             yield name, _count(training, network)

@@ -39,9 +39,38 @@ def test_every_row_changes_what_it_says_and_the_report_is_kept(tmp_path, capsys,
         assert row["lower"] <= row["rate"] <= row["upper"]
 
 
+def test_choices_about_images_are_made_where_there_are_cameras(tmp_path, capsys, monkeypatch):
+    trained = []
+    fit = diffusion_options._fit
+
+    def fitting(config, demonstrations, tick):
+        trained.append(
+            (config.cameras, config.crop, config.noise_draws, config.image_stages, config.observation)
+        )
+        return fit(config, demonstrations, tick)
+
+    monkeypatch.setattr(diffusion_options, "_fit", fitting)
+    assert diffusion_options.OptionsBench(cameras=("front",)).changed() == ("crop", "one draw", "stages")
+    quick = ["--seeds", "1", "--rollouts", "1", "--episodes", "2", "--steps", "1"]
+    words = ["--cameras", "wrist", "--choices", "crop", "one draw"]
+    assert main(["bench", "diffusion-options", *words, *quick, "--json"]) == 0
+    assert [row["choice"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["as usual", *words[3:]]
+    told = ("joint_position", "joint_velocity")
+    assert trained == [
+        (("wrist",), 0.9, 4, 2, told),
+        (("wrist",), 1.0, 4, 2, told),
+        (("wrist",), 0.9, 1, 2, told),
+    ]
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"choices": ("luck",)}, "luck"), ({"seeds": 0}, "seeds 0"), ({"episodes": 1}, "episodes 1")],
+    [
+        ({"choices": ("luck",)}, "luck"),
+        ({"choices": ("encoder",), "cameras": ("front",)}, "encoder"),
+        ({"seeds": 0}, "seeds 0"),
+        ({"episodes": 1}, "episodes 1"),
+    ],
 )
 def test_what_measures_nothing_is_refused(wrong, told):
     with pytest.raises(ConfigError, match=told):
