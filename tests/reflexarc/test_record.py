@@ -1,5 +1,6 @@
 """Protects `reflexarc record`: keys, the status in the terminal, plans, and systems really recorded."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ from recording.folder import finished
 from recording.repair import verify
 from reflexarc.cli import main
 from reflexarc.record_screen import KeyReader, screen
+from tests.recording.reports import REPORT
 
 STATUS = {
     "state": "recording",
@@ -30,17 +32,7 @@ STATUS = {
     "dropped": 3,
     "finished": 2,
     "findings": ["/so101/wrist/image: silent for 2.00 s"],
-    "quality": {
-        "topics": {
-            "/so101/joint_states": {
-                "count": 162,
-                "rate_hz": 49.9,
-                "nominal_hz": 50.0,
-                "drop_share": 0.01,
-                "max_gap_s": 0.021,
-            }
-        }
-    },
+    "quality": REPORT.to_document(),
     "outcome": "unknown",
     "instruction": "pick [the] cube",
     "folder": "/data",
@@ -104,7 +96,7 @@ def test_the_screen_says_what_is_recorded_and_how_good_it_is():
         "3 messages dropped",
         "pick [the] cube",
         "/so101/joint_states",
-        "49.9",
+        "49.6",
         "to look at: /so101/wrist/image: silent for 2.00 s",
         "room for 120 min",
         "50 episodes",
@@ -116,6 +108,55 @@ def test_the_screen_says_what_is_recorded_and_how_good_it_is():
     assert "note: a fly" in shown(STATUS, reader=reader)
     assert "waiting for the recorder" in shown({})
     assert "the disk is full" in shown({**STATUS, "state": "failed", "message": "the disk is full"})
+
+
+def rows(text):
+    """The words of every line, by its first one."""
+    return {
+        words[0]: words[1:] for words in (line.strip("│ ").split() for line in text.splitlines()) if words
+    }
+
+
+def test_the_screen_shows_every_figure_with_its_unit_and_marks_what_is_beyond_its_limit():
+    text = shown(STATUS)
+    found = rows(text)
+    assert "at rest ! 86% of 12.5 s   broken numbers ! 1" in text
+    assert "limits: at rest 80%, frozen 0.5 s, drift 0.05 rad; range: one over 2%" in text
+    front, wrist = ("/so101/front/image", "/so101/wrist/image")
+    # The cameras' own rows come before those of all topics.
+    cameras = rows(text.split("longest gap")[0])
+    assert " ".join(cameras[front]) == "4 ms 11 ms 19 ms 67 ms 0.0 s"
+    assert " ".join(cameras[wrist]) == "21 ms ! 87 ms 141 ms 67 ms ! 1.4 s"
+    assert " ".join(found["shoulder_pan"]) == "812 rad/s³ 3000 31% ! +0.103 rad leader"
+    assert " ".join(found["shoulder_lift"]) == "! 3457 rad/s³ 3000 44% -0.004 rad leader"
+    assert " ".join(found["gripper"]) == "12 rad/s³"
+    assert " ".join(found["/so101/joint_states"]) == "! 162 (2 back) ! 43.9 50 ! 12.3% ! 621 ms 1.8 ms"
+    assert "! /so101/side/image" in text
+
+
+def test_nothing_is_marked_where_nothing_is_beyond_its_limit():
+    good = dataclasses.replace(REPORT, marks=(), missing=())
+    text = shown({**STATUS, "findings": [], "quality": good.to_document()})
+    assert "!" not in text
+    assert "nothing to object to" in text
+
+
+def test_what_cannot_be_judged_is_told_without_figures():
+    text = shown(
+        {**STATUS, "findings": ["it cannot be judged"], "quality": {"findings": ["it cannot be judged"]}}
+    )
+    assert "to look at: it cannot be judged" in text
+    assert "at rest" not in text
+
+
+def test_a_low_terminal_shows_the_keys_and_leaves_topics_out():
+    status = {**STATUS, "findings": list(REPORT.findings)}
+    lines = shown(status, reader=KeyReader(lambda request, text: None), answer="noted").splitlines()
+    assert any("and 5 more" in line for line in lines)
+    keys = next(i for i, line in enumerate(lines) if "q quit" in line)
+    topics = next(i for i, line in enumerate(lines) if "longest gap" in line)
+    assert keys < topics
+    assert keys < 24
 
 
 # --- bad input ---------------------------------------------------------------------------------
