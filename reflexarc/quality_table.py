@@ -27,14 +27,16 @@ def topics_table(quality: Mapping[str, Any]) -> Table:
         (cell(name, "missing", name), "0", *[""] * 5) for name in quality.get("missing", ())
     ]
     for name, topic in quality.get("topics", {}).items():
-        back = f" ({topic['backward']} back)" if topic["backward"] else ""
+        # What has no rate may have several publishers, with clocks of their own: nothing follows from its stamps.
+        nominal = topic["nominal_hz"]
+        back = f" ({topic['backward']} back)" if topic["backward"] and nominal else ""
         rows.append(
             (
                 name,
                 cell(f"{topic['count']}{back}", "backward", name),
                 cell(f"{topic['rate_hz']:.1f}", "rate_hz", name),
-                f"{topic['nominal_hz']:g}" if topic["nominal_hz"] else "",
-                cell(f"{topic['drop_share']:.1%}", "drop_share", name),
+                f"{nominal:g}" if nominal else "",
+                cell(f"{topic['drop_share']:.1%}", "drop_share", name) if nominal else "",
                 cell(f"{topic['max_gap_s'] * 1e3:.0f} ms", "max_gap_s", name),
                 f"{topic['latency_p50_s'] * 1e3:.1f} ms",
             )

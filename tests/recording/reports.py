@@ -20,7 +20,8 @@ REPORT = QualityReport(
     duration_s=12.5,
     messages=812,
     topics={
-        "/so101/gate/command": TopicQuality(162, 49.6, 0.0, 0.0, 0.02, 0.001, 0.004, 0),
+        # Whoever has no rate may have several publishers, with clocks of their own: that is no fault.
+        "/so101/gate/command": TopicQuality(162, 49.6, 0.0, 0.0, 0.02, 0.001, 0.004, 3),
         FRONT: TopicQuality(180, 14.8, 15.0, 0.0, 0.07, 0.031, 0.04, 0),
         JOINTS: TopicQuality(162, 43.9, 50.0, 0.123, 0.621, 0.0018, 0.01, 2),
         WRIST: TopicQuality(170, 14.9, 15.0, 0.0, 0.07, 0.031, 0.04, 0),

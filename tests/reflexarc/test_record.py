@@ -131,6 +131,7 @@ def test_the_screen_shows_every_figure_with_its_unit_and_marks_what_is_beyond_it
     assert " ".join(found["shoulder_lift"]) == "! 3457 rad/s³ 3000 44% -0.004 rad leader"
     assert " ".join(found["gripper"]) == "12 rad/s³"
     assert " ".join(found["/so101/joint_states"]) == "! 162 (2 back) ! 43.9 50 ! 12.3% ! 621 ms 1.8 ms"
+    assert " ".join(found["/so101/gate/command"]) == "162 49.6 20 ms 1.0 ms"
     assert "! /so101/side/image" in text
 
 

@@ -326,6 +326,8 @@ def test_the_page_shows_every_figure_with_its_unit_and_marks_what_is_beyond_its_
     lift = ["shoulder_lift", "! 3457 rad/s³", "3000", "44 %", "-0.004 rad", "leader"]
     assert row(view, "joints", "shoulder_lift") == lift
     assert row(view, "joints", "gripper") == ["gripper", "12 rad/s³", "–", "–", "–", "–"]
+    gate = ["/so101/gate/command", "162", "49.6", "–", "–", "20 ms", "1.0 ms"]
+    assert row(view, "topics", "/so101/gate/command") == gate
     assert row(view, "topics", SIDE)[:2] == [f"! {SIDE}", "0"]
     joints = ["/so101/joint_states", "! 162 (2 back)", "! 43.9", "50", "! 12.3 %", "! 621 ms", "1.8 ms"]
     assert row(view, "topics", "/so101/joint_states") == joints
