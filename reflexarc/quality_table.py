@@ -27,7 +27,7 @@ def topics_table(quality: Mapping[str, Any]) -> Table:
         (cell(name, "missing", name), "0", *[""] * 5) for name in quality.get("missing", ())
     ]
     for name, topic in quality.get("topics", {}).items():
-        # What has no rate may have several publishers, with clocks of their own: nothing follows from its stamps.
+        # What has no rate may have several publishers, each by a clock of its own: its stamps say nothing.
         nominal = topic["nominal_hz"]
         back = f" ({topic['backward']} back)" if topic["backward"] and nominal else ""
         rows.append(
