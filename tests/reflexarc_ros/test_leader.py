@@ -9,14 +9,17 @@ import math
 import time
 
 import pytest
+from lifecycle_msgs.msg import Transition
 from reflexarc_ros import qos
 from reflexarc_ros.bringup import nodes
+from reflexarc_ros.leader_publisher import LeaderPublisher
+from reflexarc_ros.messages import to_ns
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from teleop_stand import PATIENCE_S, Stand
 
-from hardware.teleop import load_mapping
+from hardware.teleop import Reading, load_mapping
 from hardware.teleop.so101_leader import JOINTS, load_calibration
 from recording import Episode
 from recording.folder import finished
@@ -95,6 +98,46 @@ class Led:
     def drift(self, name):
         found = self.status.get("quality", {}).get("joints", {}).get(name, {}).get("drift")
         return None if found is None else (found["rad"], found["against"])
+
+
+def test_every_measurement_is_said_once_with_the_stamp_of_its_capture(client):
+    said = []
+    client.node.create_subscription(JointState, "leader/joint_states", said.append, qos.SENSOR)
+    publisher = LeaderPublisher(client.node, load_mapping("so101_leader_arm"))
+    assert wait_for(lambda: client.node.count_publishers("/robot/leader/joint_states"), PATIENCE_S)
+    controls = dict.fromkeys(JOINTS, 0.5)
+    ms = 1_000_000
+
+    def say(heard_ms, *, steady_ms, data_ms, connected=True, wait_s=0.5):
+        """What comes of a reading; None: nothing."""
+        count = len(said)
+        reading = Reading(connected, heard_ms * ms, controls)
+        publisher.publish(reading, steady_ns=steady_ms * ms, data_ns=data_ms * ms)
+        if not wait_for(lambda: len(said) > count, wait_s):
+            return None
+        return to_ns(said[-1].header.stamp) / ms
+
+    # The first may come before the two have found each other.
+    assert any(say(i, steady_ms=i, data_ms=100) for i in range(1, 20))
+    assert say(20, steady_ms=23, data_ms=120, wait_s=20.0) == 117.0
+    assert say(20, steady_ms=40, data_ms=140) is None, "the servos did not answer: nothing new"
+    assert say(50, steady_ms=55, data_ms=120, wait_s=20.0) == 117.0, (
+        "a twin's clock stands still between its ticks"
+    )
+    assert say(60, steady_ms=61, data_ms=30, wait_s=20.0) == 29.0, "a new episode: the clock begins anew"
+    assert say(70, steady_ms=71, data_ms=40, connected=False) is None
+    assert say(80, steady_ms=81, data_ms=0) is None, "there is no clock yet"
+    assert said[-1].name == list(JOINTS)
+    publisher.close()
+
+
+def test_a_teleop_node_that_was_never_configured_ends_in_order(start, client):
+    node = start("teleop_node", card="so101_twin", mapping="theremin_arm")
+    assert not client.change("teleop_node", Transition.TRANSITION_CONFIGURE)
+    assert wait_for(lambda: "there is no mapping 'theremin_arm'" in node.output, PATIENCE_S), node.output
+    assert client.state("teleop_node") == "unconfigured"
+    assert node.end() == 0
+    assert "Traceback" not in node.output
 
 
 def test_a_leader_is_recorded_and_a_follower_that_keeps_up_does_not_drift(domain_id, bus, tmp_path):

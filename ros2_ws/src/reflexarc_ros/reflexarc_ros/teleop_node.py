@@ -97,6 +97,7 @@ class TeleopNode(ReflexarcNode):
         super().__init__("teleop_node")
         self._entities: list[Any] = []
         self._loops: list[DeadlineLoop] = []
+        self._leader: LeaderPublisher | None = None
         self._lock = threading.Lock()
 
     def configure(self) -> None:
@@ -188,7 +189,9 @@ class TeleopNode(ReflexarcNode):
 
     def cleanup(self) -> None:
         """Withdraw everything."""
-        self._leader.close()
+        if self._leader is not None:
+            self._leader.close()
+            self._leader = None
         for entity in self._entities:
             destroy(self, entity)
         self._entities = []
@@ -242,6 +245,7 @@ class TeleopNode(ReflexarcNode):
     def _on_deadline(self, index: int, deadline_ns: int) -> None:
         now_ns = time.monotonic_ns()
         reading = self._read(now_ns)
+        assert self._leader is not None
         self._leader.publish(reading, steady_ns=time.monotonic_ns(), data_ns=self.data_now_ns())
         with self._lock:
             said, self._said = self._said, []
