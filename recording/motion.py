@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recording.quality_report import Drift
 from recording.writer import TopicSpec
 
 FloatArray = NDArray[np.float64]
@@ -17,7 +18,13 @@ _REST_SPEED = 0.02
 # How long both have to rest before what is left between them is drift, nanoseconds; and how far a leader may
 # move while it rests, radians.
 _REST_NS, _REST_RAD = 500_000_000, 0.002
-_AXES = ("x", "y", "z")
+# A leader that nobody commands with counts where it lies in the pose of the robot, each joint within so much
+# (radians); further away it was put aside.
+_SAME_POSE_RAD = 0.3
+# The elements of a body's position.
+AXES = ("x", "y", "z")
+# What asks a robot to be somewhere.
+_LEADER, _COMMAND = "leader", "command"
 
 
 class _Trail:
@@ -58,6 +65,25 @@ class _Trail:
         self.jerks += 1
 
 
+class _Asked:
+    """Where a robot is asked to be, and since when that rests."""
+
+    def __init__(self) -> None:
+        self.position: Mapping[str, float] = {}
+        self.since_ns: int | None = None
+
+    def set(self, position: Mapping[str, float], stamp_ns: int) -> None:
+        """Take what is asked for now."""
+        here = self.position
+        moved = max((abs(v - here.get(n, np.inf)) for n, v in position.items()), default=np.inf)
+        if moved > _REST_RAD:
+            self.position, self.since_ns = position, stamp_ns
+
+    def distance(self, measured: Mapping[str, float]) -> dict[str, float]:
+        """Measured minus asked for, by the names that both have."""
+        return {name: measured[name] - asked for name, asked in self.position.items() if name in measured}
+
+
 class Motion:
     """How a robot moved."""
 
@@ -71,10 +97,12 @@ class Motion:
         self.not_finite = 0
         self._idle_s = self._watched_s = 0.0
         self._resting_since_ns: int | None = None
-        self._leader: dict[str, float] = {}
-        self._leader_since_ns: int | None = None
-        self._has_device = False
-        self._drifts: dict[str, list[float]] = {}
+        self._leader, self._command = _Asked(), _Asked()
+        # Whether the leader commands, and since when; nobody said: it does.
+        self._is_engaged = True
+        self._engaged_since_ns: int | None = None
+        # By what asked, whether it commanded, and joint.
+        self._drifts: dict[tuple[str, bool, str], list[float]] = {}
 
     def add_state(self, spec: TopicSpec, data: bytes, stamp_ns: int) -> None:
         """Take a measurement of the robot.
@@ -101,31 +129,59 @@ class Motion:
                 self._resting_since_ns = stamp_ns
             self._compare(dict(zip(names, position.tolist(), strict=True)), stamp_ns)
 
-    def add_leader(self, spec: TopicSpec, data: bytes, stamp_ns: int, *, is_device: bool) -> None:
-        """Take what was asked for: of a device that leads, or, where there is none, the gated command.
+    def add_leader(self, spec: TopicSpec, data: bytes, stamp_ns: int) -> None:
+        """Take where a leader is.
 
         Args:
-            spec: its topic, of type JointState or JointTrajectory.
+            spec: its topic, of type JointState.
             data: the message, CDR.
             stamp_ns: when it was captured, nanoseconds.
-            is_device: whether a device measured it.
         """
+        self._ask(self._leader, spec, data, stamp_ns)
+
+    def add_command(self, spec: TopicSpec, data: bytes, stamp_ns: int) -> None:
+        """Take what the gate let through.
+
+        Args:
+            spec: its topic, of type JointTrajectory.
+            data: the message, CDR.
+            stamp_ns: when it was said, nanoseconds.
+        """
+        self._ask(self._command, spec, data, stamp_ns)
+
+    def set_engaged(self, stamp_ns: int, *, is_engaged: bool) -> None:
+        """Take whether the leader commands.
+
+        Args:
+            stamp_ns: since when, nanoseconds.
+            is_engaged: whether it does.
+        """
+        self._is_engaged, self._engaged_since_ns = is_engaged, stamp_ns
+
+    def _ask(self, asked: _Asked, spec: TopicSpec, data: bytes, stamp_ns: int) -> None:
         names, position = self._read(spec, data)
-        if not self._is_finite(position) or (self._has_device and not is_device):
-            return
-        self._has_device = is_device
-        asked = dict(zip(names, position.tolist(), strict=True))
-        moved = max((abs(v - self._leader.get(n, np.inf)) for n, v in asked.items()), default=np.inf)
-        if moved > _REST_RAD:
-            self._leader, self._leader_since_ns = asked, stamp_ns
+        if self._is_finite(position):
+            asked.set(dict(zip(names, position.tolist(), strict=True)), stamp_ns)
 
     def _compare(self, measured: Mapping[str, float], stamp_ns: int) -> None:
-        since = (self._resting_since_ns, self._leader_since_ns)
-        if any(begin is None or stamp_ns - begin < _REST_NS for begin in since):
+        """Keep what is left between what was asked for and what was measured, where both rest."""
+        if not _rests(stamp_ns, self._resting_since_ns):
             return
-        for name, asked in self._leader.items():
-            if name in measured:
-                self._drifts.setdefault(name, []).append(measured[name] - asked)
+        leader_rests = _rests(stamp_ns, self._leader.since_ns)
+        apart = self._leader.distance(measured)
+        if apart and self._is_engaged:
+            # Before the robot sets out to where the leader is, its distance says nothing.
+            if leader_rests and _rests(stamp_ns, self._engaged_since_ns or 0):
+                self._keep(_LEADER, apart, is_engaged=True)
+            return
+        if apart and leader_rests and max(map(abs, apart.values())) <= _SAME_POSE_RAD:
+            self._keep(_LEADER, apart, is_engaged=False)
+        if _rests(stamp_ns, self._command.since_ns):
+            self._keep(_COMMAND, self._command.distance(measured), is_engaged=False)
+
+    def _keep(self, against: str, apart: Mapping[str, float], *, is_engaged: bool) -> None:
+        for name, distance in apart.items():
+            self._drifts.setdefault((against, is_engaged, name), []).append(distance)
 
     # --- what came of it ---------------------------------------------------------------------
 
@@ -151,9 +207,14 @@ class Motion:
             for name, square in zip(trail.names, trail.jerk_squares, strict=True)
         }
 
-    def drift(self) -> dict[str, float]:
-        """Median of measured minus asked for while both rested, by joint, radians."""
-        return {name: float(np.median(values)) for name, values in self._drifts.items()}
+    def drift(self) -> dict[str, Drift]:
+        """Median of measured minus asked for while both rested, by joint; of what asked, the worst."""
+        worst: dict[str, Drift] = {}
+        for (against, _, name), values in self._drifts.items():
+            found = Drift(float(np.median(values)), against)
+            if name not in worst or abs(found.rad) > abs(worst[name].rad):
+                worst[name] = found
+        return worst
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -168,6 +229,10 @@ class Motion:
         if reader is None:
             reader = self._readers[spec.name] = _make_reader(spec)
         return reader(data)
+
+
+def _rests(now_ns: int, since_ns: int | None) -> bool:
+    return since_ns is not None and now_ns - since_ns >= _REST_NS
 
 
 def _make_reader(spec: TopicSpec) -> Callable[[bytes], tuple[Sequence[str], FloatArray]]:
@@ -198,7 +263,7 @@ def _joints(message: Any) -> tuple[Sequence[str], Any]:  # noqa: ANN401
 
 def _body(message: Any) -> tuple[Sequence[str], Any]:  # noqa: ANN401
     place = message.pose.pose.position
-    return _AXES, (place.x, place.y, place.z)
+    return AXES, (place.x, place.y, place.z)
 
 
 def _trajectory(message: Any) -> tuple[Sequence[str], Any]:  # noqa: ANN401

@@ -14,7 +14,7 @@ from reflexarc.output import Output
 
 if TYPE_CHECKING:
     from recording.folder import EpisodeFile
-    from recording.quality import QualityReport
+    from recording.quality_report import QualityReport
 
 
 @dataclass(frozen=True)
@@ -352,6 +352,8 @@ def _print_episode(document: dict[str, Any], report: QualityReport, output: Outp
     from rich.markup import escape
     from rich.table import Table
 
+    from reflexarc.quality_table import figures, topics_table
+
     console, info = output.console, document["info"]
     console.print(f"[bold]{escape(str(document['path']))}[/bold]")
     words = {
@@ -373,29 +375,9 @@ def _print_episode(document: dict[str, Any], report: QualityReport, output: Outp
         if word:
             facts.add_row(name, escape(word))
     console.print(facts)
-    table = Table(box=None, header_style="bold")
-    for name in ("topic", "messages", "Hz", "of", "missing", "longest gap", "latency"):
-        table.add_column(name, justify="left" if name == "topic" else "right")
-    for name, topic in report.topics.items():
-        table.add_row(
-            escape(name),
-            str(topic.count),
-            f"{topic.rate_hz:.1f}",
-            f"{topic.nominal_hz:g}" if topic.nominal_hz else "",
-            f"{topic.drop_share:.1%}",
-            f"{topic.max_gap_s * 1e3:.0f} ms",
-            f"{topic.latency_p50_s * 1e3:.1f} ms",
-        )
-    console.print(table)
-    for name, camera in report.cameras.items():
-        console.print(
-            f"  {name}: skew {camera.skew_p50_s * 1e3:.0f} / {camera.skew_p95_s * 1e3:.0f} /"
-            f" {camera.skew_max_s * 1e3:.0f} ms (p50/p95/max)",
-            markup=False,
-        )
-    if report.coverage:
-        covered = ", ".join(f"{name} {share:.0%}" for name, share in report.coverage.items())
-        console.print(f"  range covered: {covered}", markup=False)
-    console.print(f"  at rest {report.idle_share:.0%} of {report.duration_s:.1f} s", markup=False)
+    quality = report.to_document()
+    console.print(topics_table(quality))
+    for part in figures(quality):
+        console.print(part)
     for finding in report.findings:
         console.print(f"  to look at: {finding}", style="yellow", markup=False)

@@ -28,6 +28,8 @@ _RESERVE_BYTES = 256_000_000
 _TAIL_S, _GRACE_S, _ASK_S = 0.5, 5.0, 0.1
 # How long a system may take to come up, and to begin a new episode.
 _COME_UP_S, _TURN_OVER_S = 120.0, 60.0
+# What only the system that is brought up can be told.
+_OF_SYSTEMS = ("operator", "thresholds", "calibration", "exclude")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ class RecordConfig:
     # What is to be done, as a short name, and in words.
     task: str = ""
     instruction: str = ""
+    # Who moves the robot; none: the device or the policy.
+    operator: str = ""
+    # From where on an episode is marked, as JSON, e.g. '{"max_idle_share": 0.5}'; what is not named keeps its
+    # default.
+    thresholds: str = "{}"
+    # Files that go into the episodes as they are: calibration and the like.
+    calibration: tuple[Path, ...] = ()
+    # Topics that are not recorded, absolute or relative to the robot's namespace.
+    exclude: tuple[str, ...] = ()
     # Whether to serve the status page for browsers, on this machine alone.
     page: bool = True
     # Joining: the robot's namespace; none: the only recorder there is.
@@ -122,6 +133,14 @@ def _check(config: RecordConfig) -> None:
             expected="a system whose robot can begin anew",
             mend="name the system, or leave --episodes out",
         )
+    given = [name for name in _OF_SYSTEMS if getattr(config, name) != getattr(RecordConfig, name)]
+    if given and not config.name:
+        raise ConfigError(
+            f"--{given[0]} without a system",
+            where="reflexarc record",
+            expected="a system to bring up: a recorder that runs already has its own",
+            mend="name the system, or leave it out",
+        )
     if config.judged and not config.episodes:
         raise ConfigError(
             "--judged without --episodes",
@@ -159,6 +178,10 @@ def _system(
         "record_page": "0" if config.page else "-1",
         "task": config.task,
         "instruction": config.instruction,
+        "operator": config.operator,
+        "record_thresholds": config.thresholds,
+        "record_calibration": ",".join(map(str, config.calibration)),
+        "record_exclude": ",".join(config.exclude),
     }
     specs = bringup.nodes(config.name, arguments)
     recorder = next(spec for spec in specs if spec.name == "recorder_node")

@@ -25,6 +25,8 @@ KEYS = {
     "i": "instruction",
 }
 _HELP = "s start  x stop  y success  f failure  r re-record  d discard  n note  i instruction  q quit"
+# So many findings are shown.
+_FINDINGS = 6
 _WORDS = ("failure", "note", "instruction")
 _COLOURS = {"recording": "bold white on red", "failed": "bold red", "idle": "bold"}
 
@@ -136,6 +138,8 @@ def screen(status: Mapping[str, Any], *, answer: str, reader: KeyReader | None, 
     from rich.panel import Panel
     from rich.table import Table
 
+    from reflexarc.quality_table import figures, topics_table
+
     if not status:
         return Panel("waiting for the recorder", title="recorder")
     facts = Table.grid(padding=(0, 3))
@@ -157,8 +161,10 @@ def screen(status: Mapping[str, Any], *, answer: str, reader: KeyReader | None, 
         lines.append(escape(status["message"]))
     if status["instruction"]:
         lines.append(f"instruction: [italic]{escape(status['instruction'])}[/italic]")
-    lines.append(_topics(status.get("quality", {}).get("topics", {})))
-    lines += [f"[yellow]to look at: {escape(finding)}[/yellow]" for finding in status["findings"][:6]]
+    lines += figures(status["quality"])
+    lines += [f"[yellow]to look at: {escape(finding)}[/yellow]" for finding in status["findings"][:_FINDINGS]]
+    if len(status["findings"]) > _FINDINGS:
+        lines.append(f"[yellow]and {len(status['findings']) - _FINDINGS} more[/yellow]")
     if not status["findings"] and status["messages"]:
         lines.append("[green]nothing to object to[/green]")
     if answer:
@@ -169,22 +175,6 @@ def screen(status: Mapping[str, Any], *, answer: str, reader: KeyReader | None, 
             if reader.pending
             else f"[dim]{_HELP}[/dim]"
         )
+    # Last: a low terminal shows the beginning.
+    lines.append(topics_table(status["quality"]))
     return Panel(Group(*lines), title="recorder", title_align="left")
-
-
-def _topics(topics: Mapping[str, Any]) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="dim")
-    for name in ("topic", "messages", "Hz", "of", "missing", "longest gap"):
-        table.add_column(name, justify="left" if name == "topic" else "right", no_wrap=True)
-    for name, topic in topics.items():
-        table.add_row(
-            name,
-            str(topic["count"]),
-            f"{topic['rate_hz']:.1f}",
-            f"{topic['nominal_hz']:g}" if topic["nominal_hz"] else "",
-            f"{topic['drop_share']:.1%}",
-            f"{topic['max_gap_s'] * 1e3:.0f} ms",
-        )
-    return table

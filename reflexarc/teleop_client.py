@@ -87,7 +87,7 @@ class TeleopClient(GraphClient):
             ConfigError: the gate does not answer, the mapping does not fit, or the robot is a vehicle whose
                 reference somebody else gives.
         """
-        from reflexarc_ros.teleop_node import read_options
+        from reflexarc_ros.teleop_options import read_options
 
         names = ("card", "interface", "use_sim_time")
         request = GetParameters.Request(names=names)

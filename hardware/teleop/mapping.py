@@ -110,6 +110,17 @@ class Follow:
     scale: float = 1.0
     offset_rad: float = 0.0
 
+    def position(self, controls: Mapping[str, float]) -> float:
+        """Give where the leader's joint is.
+
+        Args:
+            controls: of the device.
+
+        Returns:
+            Radians; not finite where the device gives no number.
+        """
+        return self.scale * controls.get(self.control, math.nan) + self.offset_rad
+
 
 @dataclass(frozen=True)
 class Part:

@@ -168,12 +168,11 @@ class Joints:
         for index, axis in self._axes:
             target[index] += axis.speed(reading.controls) * dt_s
         for index, follow in self._followers:
-            raw = reading.controls.get(follow.control, math.nan)
-            if not math.isfinite(raw):
+            leader = follow.position(reading.controls)
+            if not math.isfinite(leader):
                 self._offsets.pop(index, None)
                 self._is_close.discard(index)
                 continue
-            leader = follow.scale * raw + follow.offset_rad
             if not self._part.absolute:
                 leader += self._offsets.setdefault(index, float(target[index]) - leader)
             gap = leader - float(target[index])

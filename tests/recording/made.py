@@ -69,10 +69,11 @@ CAMERA = TopicSpec("/arm/front/image", "sensor_msgs/msg/Image", IMAGE)
 WRIST = TopicSpec("/arm/wrist/image", "sensor_msgs/msg/Image", IMAGE)
 COMMAND = TopicSpec("/arm/gate/command", "trajectory_msgs/msg/JointTrajectory", TRAJECTORY)
 NOTE = TopicSpec("/arm/note", "std_msgs/msg/String", STRING)
+ENGAGED = TopicSpec("/arm/teleop/engaged", "std_msgs/msg/Bool", "bool data")
 SOURCE = TopicSpec("/arm/gate/source", "std_msgs/msg/Header", HEADER_ALONE)
 _ENCODERS = {
     spec.type: serialize_dynamic(spec.type, spec.schema)[spec.type]
-    for spec in (JOINTS, CAMERA, COMMAND, NOTE, SOURCE)
+    for spec in (JOINTS, CAMERA, COMMAND, NOTE, ENGAGED, SOURCE)
 }
 NS = 1_000_000_000
 
@@ -117,6 +118,10 @@ def command(stamp_ns, positions, names=("a", "b")):
 
 def source(stamp_ns, name):
     return _ENCODERS[SOURCE.type](SimpleNamespace(stamp=header(stamp_ns).stamp, frame_id=name))
+
+
+def engaged(*, value):
+    return _ENCODERS[ENGAGED.type](SimpleNamespace(data=value))
 
 
 def string(text):

@@ -1,6 +1,8 @@
 """Protects recorder_node: what is published is in the file, by services, words, a page, and after a fault."""
 
+import dataclasses
 import json
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,11 +11,13 @@ import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
 from reflexarc_ros import qos
-from reflexarc_ros.bringup import nodes
+from reflexarc_ros.bringup import SYSTEMS, nodes
 from reflexarc_ros.chunks import GATE_TOPIC
 from reflexarc_ros.definitions import definition, has_header, message_class, topic_spec
 from reflexarc_ros.recorder_page import RecorderPage
+from reflexarc_ros.recorder_system import with_recorder
 from reflexarc_ros.recorder_topics import TopicRecorder, read_stamp
+from reflexarc_ros.system import Robot
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
@@ -22,7 +26,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from hardware import ConfigError, load_robot_card
 from recording import Episode, Outcome
 from recording.folder import finished
+from recording.quality import judge
 from recording.repair import verify
+from tests.recording.reports import FRONT, REPORT, SIDE, WRIST
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
@@ -89,6 +95,58 @@ def test_a_folder_adds_the_recorder_before_everything_that_moves(tmp_path):
         nodes("arm", {"record": str(tmp_path), "record_seconds": "-1"})
 
 
+def parameters_of(**arguments):
+    specs = nodes("arm", arguments)
+    return next(s for s in specs if s.name == "recorder_node").parameters
+
+
+def test_what_a_person_says_about_a_recording_reaches_the_recorder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("eye.yaml", "hand.yaml"):
+        (tmp_path / name).write_text("zero: 0\n")
+    own = parameters_of(
+        record="out",
+        record_thresholds='{"max_idle_share": 0.5}',
+        record_calibration="eye.yaml, hand.yaml",
+        record_exclude="front/image,/tf",
+        operator="Ada",
+        teleop="gamepad",
+    )
+    assert own["thresholds"] == '{"max_idle_share": 0.5}'
+    assert own["calibration"] == [str(tmp_path / "eye.yaml"), str(tmp_path / "hand.yaml")]
+    assert own["exclude"] == ["front/image", "/tf"]
+    assert own["operator"] == "Ada"
+    assert parameters_of(record="out", teleop="gamepad")["operator"] == "gamepad"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"record_thresholds": "half"}, "argument 'record_thresholds': the thresholds are 'half'"),
+        ({"record_thresholds": '{"idle": 1}'}, "argument 'record_thresholds': unknown field 'idle'"),
+        ({"record_calibration": "/none.yaml"}, "argument 'record_calibration': /none.yaml cannot be read"),
+        ({"record_calibration": f"{__file__},{__file__}"}, "two calibration files are called test_recorder"),
+        ({"record_exclude": "front image"}, "argument 'record_exclude': 'front image' is not a topic"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_starts(tmp_path, arguments, text):
+    with pytest.raises(ConfigError) as raised:
+        nodes("arm", {"record": str(tmp_path), **arguments})
+    assert text in str(raised.value)
+
+
+def test_cameras_are_expected_where_somebody_runs_them(tmp_path):
+    here = {"record": str(tmp_path)}
+    images = ["front/image", "wrist/image"]
+    assert parameters_of(**here)["expected"] == ["gate/command"]
+    assert parameters_of(**here, cameras="true")["expected"] == ["gate/command", *images]
+    card = dataclasses.replace(load_robot_card("so101_twin"), driver="serial")
+    robot = Robot(card, "arm.yaml", "/arm", {})
+    arguments = {argument.name: argument.default for argument in SYSTEMS["arm"].arguments} | here
+    _, made = with_recorder(robot, ["robot_node"], {"robot_node": {"cameras": False}}, arguments)
+    assert made["recorder_node"]["expected"] == ["gate/command", *images]
+
+
 # --- topics ------------------------------------------------------------------------------------
 
 
@@ -137,18 +195,7 @@ def page():
         "outcome": "unknown",
         "instruction": "pick <the> cube",
         "findings": ["/so101/wrist/image: silent for 2.00 s, longer than 0.27 s"],
-        "quality": {
-            "topics": {
-                "/so101/joint_states": {
-                    "count": 162,
-                    "rate_hz": 50.0,
-                    "nominal_hz": 50,
-                    "drop_share": 0.0,
-                    "max_gap_s": 0.021,
-                    "latency_p50_s": 0.0018,
-                }
-            }
-        },
+        "quality": REPORT.to_document(),
     }
     made = RecorderPage(
         0,
@@ -159,7 +206,7 @@ def page():
             "note": lambda text: said.append(("note", text)) or "noted",
         },
     )
-    made.said = said
+    made.said, made.status = said, status
     yield made
     made.close()
 
@@ -207,39 +254,105 @@ def test_a_taken_port_is_told(page):
         RecorderPage(page.port, status=dict, requests={})
 
 
-def test_a_browser_shows_the_status_and_takes_keys(page, tmp_path):
+@pytest.fixture(scope="module")
+def browser():
     chromium = Path("/usr/bin/chromium")
     if not chromium.exists():
         pytest.skip("needs /usr/bin/chromium: apt install chromium")
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        view = browser.new_page()
-        errors = []
-        view.on("pageerror", lambda error: errors.append(str(error)))
-        view.goto(page.address)
-        expect(view.locator("#state")).to_have_text("recording", timeout=60_000)
-        for place, text in (
-            ("#episode", "12"),
-            ("#instruction", "pick <the> cube"),
-            ("#findings", "silent for 2.00 s"),
-            ("#topics", "/so101/joint_states"),
-        ):
-            expect(view.locator(place)).to_contain_text(text, timeout=60_000)
-        expect(view.locator("button[data-request=start]")).to_be_disabled(timeout=60_000)
-        view.keyboard.press("y")
-        expect(view.locator("#answer")).to_have_text("success", timeout=60_000)
-        # Keys in the field are words, not requests.
-        view.fill("#text", "yes, sir")
-        view.click("button[data-request=note]")
-        expect(view.locator("#answer")).to_have_text("noted", timeout=60_000)
-        view.click("button[data-request=stop]")
-        expect(view.locator("#answer")).to_contain_text("no episode is open", timeout=60_000)
-        view.screenshot(path=str(tmp_path / "recorder.png"), full_page=True)
-        browser.close()
+        made = play.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def view(browser):
+    made = browser.new_page()
+    made.errors = []
+    made.on("pageerror", lambda error: made.errors.append(str(error)))
+    yield made
+    made.close()
+    assert made.errors == []
+
+
+def expect(locator):
+    from playwright.sync_api import expect as wait
+
+    return wait(locator)
+
+
+def test_a_browser_shows_the_status_and_takes_keys(page, view):
+    view.goto(page.address)
+    expect(view.locator("#state")).to_have_text("recording", timeout=60_000)
+    for place, text in (
+        ("#episode", "12"),
+        ("#instruction", "pick <the> cube"),
+        ("#findings", "silent for 2.00 s"),
+        ("#topics", "/so101/joint_states"),
+    ):
+        expect(view.locator(place)).to_contain_text(text, timeout=60_000)
+    expect(view.locator("button[data-request=start]")).to_be_disabled(timeout=60_000)
+    view.keyboard.press("y")
+    expect(view.locator("#answer")).to_have_text("success", timeout=60_000)
+    # Keys in the field are words, not requests.
+    view.fill("#text", "yes, sir")
+    view.click("button[data-request=note]")
+    expect(view.locator("#answer")).to_have_text("noted", timeout=60_000)
+    view.click("button[data-request=stop]")
+    expect(view.locator("#answer")).to_contain_text("no episode is open", timeout=60_000)
     assert page.said == [("success", ""), ("note", "yes, sir")]
-    assert errors == []
+
+
+def row(view, table, name):
+    """The cells of a row, with a mark at those that are beyond their limit."""
+    cells = view.locator(f"#{table} tr", has_text=name).locator("td")
+    expect(cells.first).to_be_visible(timeout=60_000)
+    return [("! " if "bad" in (c.get_attribute("class") or "") else "") + c.inner_text() for c in cells.all()]
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_the_page_shows_every_figure_with_its_unit_and_marks_what_is_beyond_its_limit(
+    page, view, width, tmp_path
+):
+    view.set_viewport_size({"width": width, "height": 900})
+    view.goto(page.address)
+    wrist = [WRIST, "21 ms", "! 87 ms", "141 ms", "67 ms", "! 1.4 s"]
+    assert row(view, "cameras", WRIST) == wrist
+    assert row(view, "cameras", FRONT) == [FRONT, "4 ms", "11 ms", "19 ms", "67 ms", "0.0 s"]
+    pan = ["shoulder_pan", "812 rad/s³", "3000", "31 %", "! +0.103 rad", "leader"]
+    assert row(view, "joints", "shoulder_pan") == pan
+    lift = ["shoulder_lift", "! 3457 rad/s³", "3000", "44 %", "-0.004 rad", "leader"]
+    assert row(view, "joints", "shoulder_lift") == lift
+    assert row(view, "joints", "gripper") == ["gripper", "12 rad/s³", "–", "–", "–", "–"]
+    gate = ["/so101/gate/command", "162", "49.6", "–", "–", "20 ms", "1.0 ms"]
+    assert row(view, "topics", "/so101/gate/command") == gate
+    assert row(view, "topics", SIDE)[:2] == [f"! {SIDE}", "0"]
+    joints = ["/so101/joint_states", "! 162 (2 back)", "! 43.9", "50", "! 12.3 %", "! 621 ms", "1.8 ms"]
+    assert row(view, "topics", "/so101/joint_states") == joints
+    for place, text, is_bad in (
+        ("idle", "86 %", True),
+        ("idle-limit", "limit 80 %", False),
+        ("coverage", "44 %", False),
+        ("frozen", "1.4 s", True),
+        ("frozen-limit", "limit 0.5 s", False),
+        ("drift", "+0.103 rad", True),
+        ("broken", "1", True),
+    ):
+        expect(view.locator(f"#{place}")).to_have_text(text, timeout=60_000)
+        assert view.locator(f"#{place}.bad").count() == is_bad
+    # A phone scrolls wide tables, never the page.
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    view.screenshot(path=str(tmp_path / "recorder.png"), full_page=True)
+
+
+def test_the_page_without_a_report_shows_no_figures(page, view):
+    page.status["quality"] = {"findings": ["it cannot be judged"]}
+    page.status["findings"] = ["it cannot be judged"]
+    view.goto(page.address)
+    expect(view.locator("#findings")).to_have_text("it cannot be judged", timeout=60_000)
+    assert not view.locator("#figures").is_visible()
 
 
 # --- the node ----------------------------------------------------------------------------------
@@ -387,6 +500,35 @@ def test_what_is_published_is_in_the_file(start, client, tmp_path):
 
 
 @pytest.mark.ros
+def test_what_never_arrives_is_a_finding_while_it_is_recorded_and_in_the_file(start, client, tmp_path):
+    """A camera that is dead from the start; the file is judged by the thresholds of its recorder."""
+    recorder = Recorder(
+        start,
+        client,
+        tmp_path,
+        expected=["side/image"],
+        exclude=["cube_pose"],
+        thresholds='{"max_gap_s": 100.0, "min_duration_s": 1e3}',
+    )
+    recorder.bring_up(wait_for)
+    assert recorder.call("start")[0]
+    recorder.publish(10)
+    text = "/robot/side/image: no message"
+    assert wait_for(lambda: text in recorder.status["findings"]), recorder.status
+    assert {"figure": "missing", "subject": "/robot/side/image"} in recorder.status["quality"]["marks"]
+    assert recorder.call("stop")[0]
+    (path,) = finished(tmp_path)
+    episode = Episode.open(path)
+    report = judge(episode)
+    findings = episode.metadata.quality["findings"]
+    assert list(report.findings) == findings
+    assert text in findings
+    assert not any("cube_pose" in finding for finding in findings), "nobody asked for what is left out"
+    assert any(re.fullmatch(r"it lasts .* s, less than 1000 s", finding) for finding in findings)
+    assert report.thresholds.max_gap_s == 100.0
+
+
+@pytest.mark.ros
 def test_every_activation_is_an_episode_and_control_c_keeps_the_last_one(start, client, tmp_path):
     recorder = Recorder(start, client, tmp_path, begin="activation")
     recorder.bring_up(wait_for)
@@ -414,6 +556,7 @@ def test_every_activation_is_an_episode_and_control_c_keeps_the_last_one(start, 
         ({}, "no folder. Expected a folder for the episodes"),
         ({"folder": "/proc/none"}, "the folder cannot be made"),
         ({"folder": "/tmp", "card": "no_such_robot"}, "there is no robot card 'no_such_robot'"),
+        ({"folder": "/tmp", "thresholds": "{1}"}, "parameter 'thresholds': the thresholds are '{1}'"),
         ({"folder": "/tmp", "calibration": ["/none.yaml"]}, "/none.yaml cannot be read"),
         (
             {"folder": "/tmp", "calibration": [__file__, __file__]},

@@ -11,18 +11,26 @@ from hardware.errors import ConfigError
 from hardware.robot import RobotCard
 from policies.controller import base_card
 from policies.provenance import versions
+from recording.criteria import CRITERIA_FILE, Criteria, dump_criteria
 from recording.episode import ROBOT_CARD
 
 _PACKAGES = ("mcap", "numpy", "lerobot", "torch", "mujoco", "onnxruntime")
 
 
 def attachments(
-    card: RobotCard, *, parameters: str, policy: str, calibration: Sequence[str], where: str
+    card: RobotCard,
+    *,
+    criteria: Criteria,
+    parameters: str,
+    policy: str,
+    calibration: Sequence[str],
+    where: str,
 ) -> dict[str, bytes]:
     """Read the files that belong to every episode.
 
     Args:
         card: of the robot.
+        criteria: by what the episodes are judged.
         parameters: of the system, JSON.
         policy: a policy folder or controller file, whose card goes in; empty: none.
         calibration: paths of files that go in as they are; empty ones are passed over.
@@ -34,15 +42,36 @@ def attachments(
     Raises:
         ConfigError: a file cannot be read, or two of calibration have the same name.
     """
-    found = {ROBOT_CARD: schema.dump(card).encode(), "parameters.json": parameters.encode()}
+    found = {
+        ROBOT_CARD: schema.dump(card).encode(),
+        CRITERIA_FILE: dump_criteria(criteria),
+        "parameters.json": parameters.encode(),
+    }
     if policy:
         found["policy_card.yaml"] = schema.dump(base_card(Path(policy))).encode()
-    for path in map(Path, filter(None, calibration)):
+    return found | calibration_files(calibration, f"{where}: parameter 'calibration'")
+
+
+def calibration_files(paths: Sequence[str], where: str) -> dict[str, bytes]:
+    """Read the files of calibration that belong to every episode.
+
+    Args:
+        paths: of the files; empty ones are passed over.
+        where: who asks, for the messages.
+
+    Returns:
+        The files by their name in the episode.
+
+    Raises:
+        ConfigError: a file cannot be read, or two have the same name.
+    """
+    found: dict[str, bytes] = {}
+    for path in map(Path, filter(None, paths)):
         inside = f"calibration/{path.name}"
         if inside in found:
             raise ConfigError(
                 f"two calibration files are called {path.name}",
-                where=f"{where}: parameter 'calibration'",
+                where=where,
                 expected="a name of its own for every file: that is how it lies in the episode",
                 mend="rename one of the two",
             )

@@ -6,16 +6,11 @@ slow disk holds nobody up. What is recorded is what is there: topics are found b
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import json
-import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import String
@@ -23,18 +18,17 @@ from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
-from policies.provenance import git_commit
 from recording.folder import Forecast, forecast
-from recording.metadata import EpisodeInfo, EventKind
-from recording.quality import QualityMonitor
+from recording.metadata import EventKind
 from recording.session import Session
-from recording.session_status import SessionConfig, State, Status
-from recording.writer import COMPRESSIONS, WriterConfig
+from recording.session_status import State
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
-from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
-from reflexarc_ros.recorder_contents import attachments, installed_versions
+from reflexarc_ros.node import ReflexarcNode, destroy, run
 from reflexarc_ros.recorder_page import RecorderPage
+from reflexarc_ros.recorder_session import make_session
+from reflexarc_ros.recorder_settings import RECORDER_SETTINGS
+from reflexarc_ros.recorder_status import describe, health
 from reflexarc_ros.recorder_topics import TopicRecorder, TwinClock
 
 _LOOK_S, _TELL_S = 0.5, 0.5
@@ -45,56 +39,7 @@ _PATIENCE_S = 2.0
 class RecorderNode(ReflexarcNode):
     """Records episodes when it is asked to, or one for every time that it is active."""
 
-    settings = (
-        Setting(
-            "card", "quadrotor_twin", "Robot card: a name from hardware/cards or the path of a YAML file."
-        ),
-        PACE,
-        Setting("folder", "", "Where the episodes go: one file each, numbered after those that are there."),
-        Setting(
-            "begin",
-            "request",
-            "When an episode begins: on a request, or with the first observation after every activation.",
-            choices=("request", "activation"),
-        ),
-        Setting("time_limit_s", 0.0, "Longest episode; 0: no limit.", minimum=0.0, maximum=86400.0),
-        Setting("task", "", "What is to be done, as a short name."),
-        Setting("instruction", "", "What is to be done, in words; the topic ~/instruction changes it."),
-        Setting("operator", "", "Who moves the robot."),
-        Setting(
-            "policy", "", "Policy folder or controller file, whose card goes into the episodes; empty: none."
-        ),
-        Setting(
-            "calibration", [""], "Files that go into the episodes as they are (calibration and the like)."
-        ),
-        Setting("parameters", "{}", "The parameters of the system as JSON; they go into the episodes."),
-        Setting("exclude", [""], "Topics that are not recorded, absolute or relative to the namespace."),
-        Setting("compression", "zstd", "How chunks are packed.", choices=COMPRESSIONS),
-        Setting(
-            "chunk_s",
-            0.5,
-            "Time after which a chunk goes to the disk; so much is lost at most.",
-            minimum=0.02,
-            maximum=10.0,
-        ),
-        Setting(
-            "chunk_mb", 4.0, "Megabytes after which a chunk goes to the disk.", minimum=0.01, maximum=64.0
-        ),
-        Setting(
-            "reserve_mb",
-            256.0,
-            "Free space at which an episode is ended while it can be.",
-            minimum=0.0,
-            maximum=1e6,
-        ),
-        Setting(
-            "page_port",
-            -1,
-            "Port of the status page on this machine; 0: any that is free, -1: no page.",
-            minimum=-1,
-            maximum=65535,
-        ),
-    )
+    settings = RECORDER_SETTINGS
 
     def __init__(self) -> None:
         """Declare the parameters."""
@@ -122,12 +67,21 @@ class RecorderNode(ReflexarcNode):
         has_twin_clock = bool(self.setting("use_sim_time")) and not self.is_lockstep
         clock = TwinClock(self)
         self._now_ns = clock.now_ns if has_twin_clock else self.data_now_ns
-        self._session = self._make_session(Path(folder))
+        exclude = [self._absolute(name) for name in self.setting("exclude") if name]
+        self._session = make_session(
+            self,
+            self._card,
+            Path(folder),
+            now_ns=self._now_ns,
+            exclude=exclude,
+            expected=[self._absolute(name) for name in self.setting("expected") if name],
+            on_finish=self._on_finish,
+        )
         self._topics = TopicRecorder(
             self,
             self._session,
             now_ns=self._now_ns,
-            exclude=[self._absolute(name) for name in self.setting("exclude") if name],
+            exclude=exclude,
             pacing=self._absolute(pacing_topic(self._card)),
             on_pace=self._begin,
         )
@@ -195,48 +149,6 @@ class RecorderNode(ReflexarcNode):
         self._entities = []
 
     # --- what is recorded --------------------------------------------------------------------
-
-    def _make_session(self, folder: Path) -> Session:
-        card = self._card
-        info = EpisodeInfo(
-            "",
-            0,
-            robot=card.name,
-            namespace=self._root,
-            task=self.setting("task"),
-            instruction=self.setting("instruction"),
-            operator=self.setting("operator"),
-            clock="twin" if self.setting("use_sim_time") else "system",
-            git_commit=git_commit(),
-            versions=installed_versions(),
-        )
-        config = SessionConfig(
-            writer=WriterConfig(
-                chunk_bytes=round(self.setting("chunk_mb") * 1e6),
-                chunk_s=self.setting("chunk_s"),
-                compression=self.setting("compression"),
-            ),
-            reserve_bytes=round(self.setting("reserve_mb") * 1e6),
-            time_limit_s=self.setting("time_limit_s"),
-        )
-        return Session(
-            folder,
-            info,
-            steady_clock=time.monotonic_ns,
-            data_clock=self._now_ns,
-            wall_clock=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-            free_bytes=lambda: shutil.disk_usage(folder).free,
-            attachments=attachments(
-                card,
-                parameters=self.setting("parameters"),
-                policy=self.setting("policy"),
-                calibration=self.setting("calibration"),
-                where=self.get_fully_qualified_name(),
-            ),
-            make_judge=lambda i: QualityMonitor(card, namespace=self._root, start_ns=i.start_ns),
-            on_finish=self._on_finish,
-            config=config,
-        )
 
     def _absolute(self, name: str) -> str:
         return name if name.startswith("/") else f"{self._root}/{name}"
@@ -345,15 +257,8 @@ class RecorderNode(ReflexarcNode):
         session = self._session
         if session is None:
             return {}
-        document = dataclasses.asdict(session.status)
         return {
-            **document,
-            "state": session.status.state.value,
-            "folder": str(session.folder),
-            "time_left_s": self._forecast.time_left_s,
-            "time_limit_s": self.setting("time_limit_s"),
-            "bytes_per_s": self._forecast.bytes_per_s,
-            "topics": len(self._topics or ()),
+            **describe(session, self._forecast, topics=len(self._topics or ())),
             "page": self._page.address if self._page is not None else "",
         }
 
@@ -361,21 +266,8 @@ class RecorderNode(ReflexarcNode):
         if self._session is None:
             return
         self._status_publisher.publish(String(data=json.dumps(self._document())))
-        status = self._session.status
-        level, message = _health(status)
-        self.health.report(
-            level,
-            message,
-            state=status.state.value,
-            episode=status.episode,
-            duration_s=f"{status.duration_s:.1f}",
-            messages=status.messages,
-            megabytes=f"{status.size_bytes * 1e-6:.1f}",
-            dropped=status.dropped,
-            finished=status.finished,
-            findings=len(status.findings),
-            topics=len(self._topics or ()),
-        )
+        level, message, values = health(self._session.status, topics=len(self._topics or ()))
+        self.health.report(level, message, **values)
 
     def _on_finish(self, path: Path) -> None:
         """A file is whole; called in the thread of the session."""
@@ -383,16 +275,6 @@ class RecorderNode(ReflexarcNode):
         findings = f"; to look at: {'; '.join(status.findings)}" if status and status.findings else ""
         count = status.messages if status else 0
         self.get_logger().info(f"{path.name} is on the disk: {count} messages{findings}")
-
-
-def _health(status: Status) -> tuple[bytes, str]:
-    if status.state is State.FAILED:
-        return DiagnosticStatus.ERROR, status.message
-    if status.dropped:
-        return DiagnosticStatus.WARN, f"{status.dropped} messages dropped: the disk is too slow"
-    if status.state is State.RECORDING and status.findings:
-        return DiagnosticStatus.WARN, f"recording; {status.findings[0]}"
-    return DiagnosticStatus.OK, status.message
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,17 +1,17 @@
 """teleop_node: an operator's device as a source of commands, an emergency stop and the words on an episode.
 
 Joint targets go to `command/<source>`, where the gate judges them and lets the operator take over from a
-policy; a vehicle's reference goes to `reference`, in the place of reference_node. From the first time that
-the operator engages on, `estop` is repeated: if this process dies, the gate stops the robot. A device that is
-lost while this process lives ends in hold.
+policy; a vehicle's reference goes to `reference`, in the place of reference_node. Where a leader arm is goes
+to `leader/joint_states`, whoever commands. From the first time that the operator engages on, `estop` is
+repeated: if this process dies, the gate stops the robot. A device that is lost while this process lives ends
+in hold.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,18 +37,21 @@ from hardware.teleop import (
     load_mapping,
     make_device,
 )
+from hardware.teleop.leader import ENGAGED_TOPIC
 from hardware.teleop.parts import Vehicle
 from hardware.teleop.reading import lost
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.chunks import GATE_ESTOP_TOPIC, ChunkCodec, ReferenceCodec
+from reflexarc_ros.leader_publisher import LeaderPublisher
 from reflexarc_ros.loops import DeadlineLoop
 from reflexarc_ros.messages import ObservationTopic
 from reflexarc_ros.node import PACE, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.reference_node import AIRBORNE_TOPIC, REFERENCE_TOPIC
+from reflexarc_ros.teleop_options import read_options
 
-# Whether the operator commands, latched; and success, failure or discard, as they are said.
-ENGAGED_TOPIC, EVENT_TOPIC = "teleop/engaged", "teleop/event"
+# Success, failure or discard, as they are said.
+EVENT_TOPIC = "teleop/event"
 _HEARTBEAT_NS = 100_000_000
 _RETRY_NS = 1_000_000_000
 _LEVELS = {
@@ -94,6 +97,7 @@ class TeleopNode(ReflexarcNode):
         super().__init__("teleop_node")
         self._entities: list[Any] = []
         self._loops: list[DeadlineLoop] = []
+        self._leader: LeaderPublisher | None = None
         self._lock = threading.Lock()
 
     def configure(self) -> None:
@@ -128,6 +132,7 @@ class TeleopNode(ReflexarcNode):
             self._commands = self.create_publisher(
                 self._references.message_type, REFERENCE_TOPIC, qos.command(None, None)
             )
+        self._leader = LeaderPublisher(self, mapping)
         self._estop = self.create_publisher(Bool, "estop", qos.ESTOP)
         self._engaged = self.create_publisher(Bool, ENGAGED_TOPIC, qos.LATCHED)
         self._events = self.create_publisher(String, EVENT_TOPIC, qos.EVENTS)
@@ -184,6 +189,9 @@ class TeleopNode(ReflexarcNode):
 
     def cleanup(self) -> None:
         """Withdraw everything."""
+        if self._leader is not None:
+            self._leader.close()
+            self._leader = None
         for entity in self._entities:
             destroy(self, entity)
         self._entities = []
@@ -237,6 +245,8 @@ class TeleopNode(ReflexarcNode):
     def _on_deadline(self, index: int, deadline_ns: int) -> None:
         now_ns = time.monotonic_ns()
         reading = self._read(now_ns)
+        assert self._leader is not None
+        self._leader.publish(reading, steady_ns=time.monotonic_ns(), data_ns=self.data_now_ns())
         with self._lock:
             said, self._said = self._said, []
         state = None if self._awaits_flight and not self._is_airborne else self._state
@@ -362,33 +372,6 @@ class TeleopNode(ReflexarcNode):
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def read_options(text: str, where: str) -> Mapping[str, Any]:
-    """Read the options of a device.
-
-    Args:
-        text: a JSON object; empty: none.
-        where: who asks, for the message.
-
-    Returns:
-        Names and values.
-
-    Raises:
-        ConfigError: it is something else.
-    """
-    try:
-        options = json.loads(text or "{}")
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise ConfigError(
-            f"options is {text!r}",
-            where=where,
-            expected='a JSON object, for instance {"port": 8766}',
-            mend="correct the parameter",
-        )
-    return options
 
 
 def main(args: Sequence[str] | None = None) -> int:
