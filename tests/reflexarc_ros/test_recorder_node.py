@@ -430,6 +430,15 @@ def test_what_is_published_is_in_the_file(start, client, tmp_path):
     recorder.publish(3)
     recorder.words["instruction"].publish(String(data="pick the cube"))
     assert wait_for(lambda: recorder.status.get("instruction") == "pick the cube")
+    # The policy is told, also one that begins to listen later; what somebody tells the policy is heard.
+    heard = []
+    client.node.create_subscription(String, "instruction", lambda m: heard.append(m.data), qos.LATCHED)
+    assert wait_for(lambda: heard == ["pick the cube"])
+    said = client.node.create_publisher(String, "instruction", qos.LATCHED)
+    said.publish(String(data="push left"))
+    assert wait_for(lambda: recorder.status.get("instruction") == "push left")
+    recorder.words["instruction"].publish(String(data="pick the cube"))
+    assert wait_for(lambda: recorder.status.get("instruction") == "pick the cube")
     assert recorder.call("stop")[0] is False
     assert recorder.call("start") == (True, "episode 0")
     first = recorder.sent

@@ -17,6 +17,8 @@ from hardware.errors import ConfigError
 from hardware.robot import Observation, RobotCard
 from reflexarc_ros.wire import Layout, Reader
 
+# What is to be done, in words, latched: a std_msgs/String. Where there is a recorder, it speaks for all.
+INSTRUCTION_TOPIC = "instruction"
 _NS = 1_000_000_000
 
 

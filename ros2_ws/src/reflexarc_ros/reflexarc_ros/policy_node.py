@@ -27,6 +27,7 @@ from reflexarc_ros import qos
 from reflexarc_ros.assembler import Assembler
 from reflexarc_ros.chunks import GATE_SOURCE_TOPIC, ChunkCodec, ReferenceCodec, reference_terms
 from reflexarc_ros.loops import DeadlineLoop
+from reflexarc_ros.messages import INSTRUCTION_TOPIC
 from reflexarc_ros.node import PACE, REALTIME_PRIORITY, ReflexarcNode, Setting, destroy, run
 from reflexarc_ros.policy_outputs import LayerPublisher, open_journal, warn_of_airframe
 from reflexarc_ros.reference_node import REFERENCE_TOPIC
@@ -41,8 +42,6 @@ _BACK_NS = 500_000_000
 # A chunked policy that takes a larger share of a control step than this thinks in a thread of its own.
 _SHARE_OF_STEP = 0.5
 AUTO, STEP, THREAD = "auto", "step", "thread"
-# What is to be done, in words, latched: a std_msgs/String.
-INSTRUCTION_TOPIC = "instruction"
 
 
 class PolicyNode(ReflexarcNode):

@@ -24,6 +24,7 @@ from recording.session import Session
 from recording.session_status import State
 from reflexarc_ros import qos
 from reflexarc_ros.assembler import pacing_topic
+from reflexarc_ros.messages import INSTRUCTION_TOPIC
 from reflexarc_ros.node import ReflexarcNode, destroy, run
 from reflexarc_ros.recorder_page import RecorderPage
 from reflexarc_ros.recorder_session import make_session
@@ -88,6 +89,8 @@ class RecorderNode(ReflexarcNode):
         self._forecast = self._look_at_disk()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_publisher = self.create_publisher(String, "~/status", qos.LATCHED)
+        # The policy hears it too.
+        self._instruction_publisher = self.create_publisher(String, INSTRUCTION_TOPIC, qos.LATCHED)
         self._entities = [
             self._status_publisher,
             self.create_service(Trigger, "~/start", self._answer(self._start)),
@@ -98,6 +101,10 @@ class RecorderNode(ReflexarcNode):
             self.create_service(Trigger, "~/failure", self._answer(self._failure)),
             self.create_subscription(String, "~/note", self._listen(self._note), qos.EVENTS),
             self.create_subscription(String, "~/instruction", self._listen(self._instruct), qos.EVENTS),
+            self.create_subscription(
+                String, INSTRUCTION_TOPIC, self._listen(self._on_instruction), qos.LATCHED
+            ),
+            self._instruction_publisher,
             self.create_subscription(String, "~/failure_reason", self._listen(self._failure), qos.EVENTS),
             self.create_subscription(String, "teleop/event", self._on_operator, qos.EVENTS),
             self.create_timer(_LOOK_S, self._topics.look, clock=steady),
@@ -200,7 +207,16 @@ class RecorderNode(ReflexarcNode):
         return "noted"
 
     def _instruct(self, text: str) -> str:
+        """Take an instruction that somebody tells this node, and tell the policy."""
         self._ready().say(EventKind.INSTRUCTION, text)
+        self._instruction_publisher.publish(String(data=text))
+        return f"instruction: {text}"
+
+    def _on_instruction(self, text: str) -> str:
+        """Hear what somebody told the policy; what this node told it comes back too."""
+        assert self._session is not None
+        if text != self._session.status.instruction:
+            self._session.say(EventKind.INSTRUCTION, text)
         return f"instruction: {text}"
 
     def _is_recording(self) -> bool:
