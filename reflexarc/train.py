@@ -219,6 +219,12 @@ def train_act(config: ActTrainConfig, output: Output) -> int:
 def _train_imitation(
     config: ImitationConfig | ActTrainConfig, output: Output, train: Callable[..., Path]
 ) -> int:
+    from policies.demonstrations.processes import is_main_process
+
+    if not is_main_process():
+        # The main process tells.
+        train(config)
+        return 0
     history: list[Evaluation] = []
     rounds: list[Round] = []
     total = config.steps * (1 + getattr(config, "dagger_rounds", 0))
