@@ -144,7 +144,7 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_computed(small_config, tmp_
 def test_compiled_code_gives_the_same_losses(make_learner):
     found = []
     for choice in (False, True):
-        learner = make_learner(compile=choice, steps=3, channels=(8,), encoder=())
+        learner = make_learner(compile=choice, steps=3, channels=(8, 8), encoder=())
         for _ in range(3):
             learner.advance()
         found.append(torch.stack(learner._recent))
