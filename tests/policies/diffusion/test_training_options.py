@@ -19,6 +19,7 @@ from policies.checkpoint import load_checkpoint
 from policies.demonstrations import Layout
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.fit import DiffusionLearner
+from policies.diffusion.settings import Denoiser
 from policies.diffusion.train import train
 from policies.policy import ActContext
 from policies.registry import load_policy
@@ -144,7 +145,16 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_computed(small_config, tmp_
 def test_compiled_code_gives_the_same_losses(make_learner):
     found = []
     for choice in (False, True):
-        learner = make_learner(compile=choice, steps=3, channels=(8, 8), encoder=())
+        learner = make_learner(
+            compile=choice,
+            steps=3,
+            denoiser=Denoiser.TRANSFORMER,
+            layers=1,
+            heads=1,
+            width=8,
+            dropout=0.0,
+            encoder=(),
+        )
         for _ in range(3):
             learner.advance()
         found.append(torch.stack(learner._recent))
