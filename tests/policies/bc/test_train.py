@@ -1,5 +1,5 @@
-"""Protects training: the loss falls, the seed decides everything, an interrupted training goes on as if nothing
-had been, the folder is whole and can be run. What it shares with diffusion is tested there in more depth.
+"""Protects training: the loss falls, the seed decides everything, an interrupted training goes on as if
+nothing had been, the folder is whole and can be run. Averages are tested with the diffusion policy.
 """
 
 from __future__ import annotations

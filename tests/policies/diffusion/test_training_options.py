@@ -1,11 +1,12 @@
-"""Protects what a training can be asked for: early stopping, averaged weights, half precision, compiled code,
-trackers. What several processes do is in `tests/policies/demonstrations/test_processes.py`.
+"""Protects what a training can be asked for: early stopping, averaged weights, half precision, trackers.
+
+What several processes do is in `tests/policies/demonstrations/test_processes.py`; `--compile` is tested with
+behaviour cloning, whose network compiles much more quickly.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 
 import numpy as np
@@ -19,7 +20,6 @@ from policies.checkpoint import load_checkpoint
 from policies.demonstrations import Layout
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.fit import DiffusionLearner
-from policies.diffusion.settings import Denoiser
 from policies.diffusion.train import train
 from policies.policy import ActContext
 from policies.registry import load_policy
@@ -139,29 +139,6 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_computed(small_config, tmp_
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.skipif(
-    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
-)
-def test_compiled_code_gives_the_same_losses(make_learner):
-    found = []
-    for choice in (False, True):
-        learner = make_learner(
-            compile=choice,
-            steps=3,
-            denoiser=Denoiser.TRANSFORMER,
-            layers=1,
-            heads=1,
-            width=8,
-            dropout=0.0,
-            encoder=(),
-        )
-        for _ in range(3):
-            learner.advance()
-        found.append(torch.stack(learner._recent))
-        assert hasattr(learner._objective, "_orig_mod") is choice
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
-
-
 # --- trackers ----------------------------------------------------------------------------------
 
 
@@ -187,6 +164,7 @@ def test_weights_and_biases_is_told_too(small_config, tmp_path, monkeypatch):
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setattr("policies.diffusion.train.successes", lambda *a, **k: [True, False])
     told = []
     config = small_config(tmp_path / "p", rollouts=2, trackers=("wandb",), steps=2)
