@@ -22,7 +22,7 @@ from policies.demonstrations.config import ImitationConfig
 # How long the others wait for the main process: the roll-outs of an evaluation take minutes.
 _PATIENCE = timedelta(hours=2)
 # What the libraries behind Torch say when a process is gone; most of their errors have no type of their own.
-_LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "process group")
+_LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe")
 
 
 def started_processes() -> int:
