@@ -46,10 +46,15 @@ COMMANDS: Mapping[str, Command] = {
                 "reflexarc train bc --out mine --episodes 12 --noise-std-rad 0 --dagger-rounds 3",
                 "DAgger in the twin: the scripted expert takes over, three rounds",
             ),
+            Example(
+                "reflexarc train bc --out mine --data recordings --trackers tensorboard",
+                "losses and success rates for `tensorboard --logdir mine`",
+            ),
         ),
         details=(
             "Writes card.yaml, model.safetensors, model.onnx, training.yaml (command, seed, data hash,\n"
-            "commit) and the learning curve. The same settings give the same weights."
+            "commit) and the learning curve. The same settings give the same weights. Interrupted, the same\n"
+            "line goes on from the last evaluation."
         ),
     ),
     "diffusion": Command(
@@ -76,7 +81,8 @@ COMMANDS: Mapping[str, Command] = {
         ),
         details=(
             "Writes card.yaml, model.safetensors, model.onnx (the whole denoising loop), training.yaml and\n"
-            "the learning curve. Interrupted, the same line goes on from the last evaluation."
+            "the learning curve. Interrupted, the same line goes on from the last evaluation. Several GPUs:\n"
+            "accelerate launch --num_processes 4 -m reflexarc train diffusion --out mine"
         ),
     ),
     "act": Command(
@@ -94,6 +100,10 @@ COMMANDS: Mapping[str, Command] = {
                 "reflexarc train act --out mine --data datasets/cubes --device cuda --dim-model 512"
                 " --n-heads 8 --n-encoder-layers 4",
                 "from a LeRobot dataset, in the size of the paper, on a GPU",
+            ),
+            Example(
+                "reflexarc train act --out mine --device cuda --processes 4 --wandb-project arms",
+                "on four GPUs, with Weights & Biases",
             ),
         ),
         details=(
@@ -219,6 +229,12 @@ def train_act(config: ActTrainConfig, output: Output) -> int:
 def _train_imitation(
     config: ImitationConfig | ActTrainConfig, output: Output, train: Callable[..., Path]
 ) -> int:
+    from policies.demonstrations.processes import is_main_process
+
+    if not is_main_process():
+        # The main process tells.
+        train(config)
+        return 0
     history: list[Evaluation] = []
     rounds: list[Round] = []
     total = config.steps * (1 + getattr(config, "dagger_rounds", 0))

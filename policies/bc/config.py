@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from policies.demonstrations.config import ImitationConfig, out_of_range
 
@@ -13,6 +14,8 @@ class TrainConfig(ImitationConfig):
 
     # Widths of the hidden layers.
     hidden: tuple[int, ...] = (160, 160, 160)
+    # Where to compute: auto takes a CUDA device where there is one. So small a network is quicker on a CPU.
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no training can run.

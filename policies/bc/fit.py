@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.bc.config import TrainConfig
 from policies.bc.model import BcModule
 from policies.demonstrations.episode import Episode
-from policies.demonstrations.folder import Evaluation
-from policies.demonstrations.layout import IndexArray, Layout
-from policies.demonstrations.optimise import average, warm_cosine
+from policies.demonstrations.layout import Layout
+from policies.demonstrations.learner import Learner, Outcome, Progress, RollOut, Tick, learn
+from policies.demonstrations.pairs import Pairs
 from policies.demonstrations.statistics import fit_normalisation
-from policies.demonstrations.windows import Windows, make_windows, split_episodes
+from policies.demonstrations.windows import make_windows, split_episodes
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training run gives."""
-
-    # The best averaged weights.
-    module: BcModule
-    # The evaluation that they were chosen by.
-    best: Evaluation
-    # All evaluations, in order.
-    history: tuple[Evaluation, ...]
-    # Training and held-out pairs.
-    training_pairs: int
-    validation_pairs: int
-
-
-# Runs a module in the task from so many seeds and counts the successes.
-RollOut = Callable[[BcModule], int]
-Progress = Callable[[Evaluation], None]
+# Of the checkpoints of an unfinished training.
+_VERSION = "reflexarc/bc/1"
 
 
 def fit(
@@ -46,14 +28,17 @@ def fit(
     *,
     layout: Layout,
     action_names: Sequence[str],
-    roll_out: RollOut | None = None,
+    roll_out: RollOut[BcModule] | None = None,
     progress: Progress | None = None,
-    tick: Callable[[int], None] | None = None,
-) -> Outcome:
-    """Train a network.
+    tick: Tick | None = None,
+    accelerator: Any = None,  # noqa: ANN401
+) -> Outcome[BcModule]:
+    """Train a network, or go on with a training that was interrupted.
 
-    The same config, demonstrations, versions and number of threads give the same weights. Torch's
-    global random state is left as it was.
+    Every evaluation leaves a checkpoint in `config.out`; a later call with the same settings goes on from it
+    and ends with the same weights as if there had been no interruption. The same config, demonstrations,
+    versions, device and number of threads give the same weights. Torch's global random state is left as it
+    was. Started by `accelerate launch` in several processes, all of them compute gradients.
 
     Args:
         config: the hyper-parameters.
@@ -61,100 +46,101 @@ def fit(
         layout: the order of the observation vector.
         action_names: the elements of an action, in the order of the demonstrations.
         roll_out: counts the successes of a module in the task; None: the validation loss decides alone.
-        progress: is told every evaluation.
+        progress: is told every evaluation, those before an interruption too.
         tick: is told every gradient step.
+        accelerator: of `policies.demonstrations.processes.make_accelerator`; None: one is made.
 
     Returns:
         The best weights and how they were found.
 
     Raises:
-        ConfigError: too few demonstrations, or a term is missing in one.
+        ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
+            holds another training.
     """
-    training, validation = (
-        make_windows(part, layout, horizon=config.horizon)
-        for part in split_episodes(
-            episodes, share=config.validation_share, seed=config.seed, where=config.data or "demonstrations"
+    learner = BcLearner(config, episodes, layout, action_names, accelerator)
+    return learn(learner, roll_out=roll_out, progress=progress, tick=tick)
+
+
+class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
+    """The loss as a forward pass, which several processes and compilers want."""
+
+    def __init__(self, module: BcModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, observation: Tensor, chunk: Tensor, labels: Tensor | None) -> Tensor:
+        return _mean_error(self.module, observation, chunk, labels)
+
+
+class BcLearner(Learner[BcModule]):
+    """A training between two gradient steps; see `fit` for what it needs and refuses.
+
+    Args:
+        config: the hyper-parameters.
+        episodes: the demonstrations, at least two.
+        layout: the order of the observation vector.
+        action_names: the elements of an action, in the order of the demonstrations.
+        accelerator: None: one is made.
+    """
+
+    config: TrainConfig
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        episodes: Sequence[Episode],
+        layout: Layout,
+        action_names: Sequence[str],
+        accelerator: Any = None,  # noqa: ANN401
+    ) -> None:
+        """Begin, or go on from the checkpoint in `config.out`."""
+        where = config.data or "demonstrations"
+        training, validation = (
+            make_windows(part, layout, horizon=config.horizon)
+            for part in split_episodes(episodes, share=config.validation_share, seed=config.seed, where=where)
         )
-    )
-    normalisation = fit_normalisation(
-        training, layout, relative_to=config.relative_to, action_names=action_names
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        module = BcModule(normalisation, config.hidden)
-    averaged = copy.deepcopy(module).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    inputs, targets = _tensors(training, module)
-    held_out = _tensors(validation, module)
-    checked = validation.learned
-    asked = _ask(
-        held_out[0], validation, checked, layout, config.goal_steps, np.random.default_rng((config.seed, 2))
-    )
-    random = np.random.default_rng((config.seed, 1))
-    history: list[Evaluation] = []
-    best: tuple[Evaluation, BcModule] | None = None
-    recent: list[float] = []
-    stale = 0
-    for step in range(1, config.steps + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * warm_cosine(step / config.steps)
-        rows = training.draw(random, config.batch_size)
-        seen = _ask(inputs, training, rows, layout, config.goal_steps, random)
-        loss = _loss(module.normalised(seen) - targets[rows], training, rows)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        average(averaged, module, decay=config.average_decay, step=step)
-        recent.append(loss.item())
-        if tick is not None:
-            tick(step)
-        if step % config.evaluate_every and step != config.steps:
-            continue
+        normalisation = fit_normalisation(
+            training, layout, relative_to=config.relative_to, action_names=action_names
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            module = BcModule(normalisation, config.hidden)
+        super().__init__(config, module, version=_VERSION, accelerator=accelerator)
+        self._training, self._validation = (
+            Pairs(part, layout, goal_steps=config.goal_steps, network=self.network, device=self.device)
+            for part in (training, validation)
+        )
+        checked = validation.learned
+        goals = self._validation.goals(checked, np.random.default_rng((config.seed, 2)))
+        self._checked = self._validation.take(checked, goals)
+        self._random = np.random.default_rng((config.seed, 1))
+        optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._begin(_Objective(self.network), optimiser, chance=self._random)
+
+    def _loss(self) -> Tensor:
+        rows = self._training.windows.draw(self._random, self._drawn)
+        goals = self._training.goals(rows, self._random)
+        batch = self._training.take(self._mine(rows), None if goals is None else self._mine(goals))
+        with self.accelerator.autocast():
+            loss: Tensor = self._objective(batch.observation[:, 0], batch.chunk, batch.labels)
+        labels = self._training.windows.labels
+        if labels is None:
+            return loss
+        asked = labels[rows]
+        return self._weighed(loss, float(self._mine(asked).sum()), float(asked.sum()))
+
+    def _validation_loss(self) -> float:
+        seen = self._checked
         with torch.inference_mode():
-            missed = float(_loss(averaged.normalised(asked) - held_out[1][checked], validation, checked))
-        successes = roll_out(averaged) if roll_out is not None else 0
-        found = Evaluation(
-            step, sum(recent) / len(recent), missed, successes, config.rollouts if roll_out else 0
-        )
-        recent.clear()
-        history.append(found)
-        if progress is not None:
-            progress(found)
-        stale += 1
-        if best is None or found.rank > best[0].rank:
-            best, stale = (found, copy.deepcopy(averaged)), 0
-        if stale >= config.patience:
-            break
-    assert best is not None  # The last step is always evaluated.
-    return Outcome(best[1], best[0], tuple(history), len(training.learned), len(checked))
+            return float(_mean_error(self.averaged, seen.observation[:, 0], seen.chunk, seen.labels))
+
+    def _pairs(self) -> tuple[int, int]:
+        return len(self._training.windows.learned), len(self._validation.windows.learned)
 
 
-def _loss(error: Tensor, windows: Windows, rows: IndexArray) -> Tensor:
+def _mean_error(module: BcModule, observation: Tensor, chunk: Tensor, labels: Tensor | None) -> Tensor:
     """The mean absolute error of chunks, of their labels alone."""
-    if windows.labels is None:
-        return error.abs().mean()
-    return error[torch.from_numpy(windows.labels[rows])].abs().mean()
-
-
-def _ask(
-    inputs: Tensor,
-    windows: Windows,
-    rows: IndexArray,
-    layout: Layout,
-    steps: tuple[int, int],
-    random: np.random.Generator,
-) -> Tensor:
-    """What pairs have observed, asked for what they came to where the policy has a goal."""
-    seen = inputs[rows]
-    if len(layout.goal):
-        seen[:, layout.goal] = inputs[windows.ahead(rows, steps, random)][:, layout.goal]
-    return seen
-
-
-def _tensors(windows: Windows, module: BcModule) -> tuple[Tensor, Tensor]:
-    """Turn pairs into network inputs and normalised targets."""
-    inputs, chunks = torch.from_numpy(windows.observations), torch.from_numpy(windows.chunks)
-    origin = inputs[:, module.base.clamp(min=0)] * (module.base >= 0)
-    return inputs, (chunks - origin[:, None, :] - module.action_mean) / module.action_scale
+    error = module.normalised(observation) - chunk
+    return (error if labels is None else error[labels[..., 0] > 0.0]).abs().mean()

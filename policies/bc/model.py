@@ -65,6 +65,18 @@ class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
         out: Tensor = self.layers[-1](x)
         return out.reshape(-1, *self.action_scale.shape)
 
+    def normalise(self, chunk: Tensor, observation: Tensor) -> Tensor:
+        """Turn chunks into what the network learns.
+
+        Args:
+            chunk: shape (B, T, D), unit of the action.
+            observation: shape (B, O), units of the robot card.
+
+        Returns:
+            Shape (B, T, D), offsets from the base in standard deviations of the demonstrations.
+        """
+        return (chunk - self._origin(observation) - self.action_mean) / self.action_scale
+
     def forward(self, observation: Tensor) -> Tensor:
         """Answer observations.
 
@@ -75,8 +87,7 @@ class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
             Chunks, shape (B, T, D), in the unit of the action.
         """
         offsets = self.normalised(observation) * self.action_scale + self.action_mean
-        origin = observation[:, self.base.clamp(min=0)] * (self.base >= 0)
-        return offsets + origin[:, None, :]
+        return offsets + self._origin(observation)
 
     def to_weights(self) -> BcWeights:
         """Copy every array out of the module."""
@@ -97,6 +108,10 @@ class BcModule(nn.Module):  # type: ignore[misc, unused-ignore]
             base=array(self.base),
             observation_size=self.observation_size,
         )
+
+    def _origin(self, observation: Tensor) -> Tensor:
+        """What actions are offsets from, (B, 1, D)."""
+        return (observation[:, self.base.clamp(min=0)] * (self.base >= 0))[:, None, :]
 
     @classmethod
     def from_weights(cls, weights: BcWeights) -> BcModule:

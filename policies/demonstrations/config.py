@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hardware.chunk import Interpolation
 from hardware.errors import ConfigError
+
+# Settings that decide nothing about the weights; a training may go on with others.
+FREE_SETTINGS = ("out", "device", "compile", "trackers", "parallel_rollouts")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class ImitationConfig:
     inpaint: bool = True
     # Gradient steps, if nothing ends the training before.
     steps: int = 12_000
-    # Training pairs a gradient step.
+    # Training pairs a gradient step, of each process.
     batch_size: int = 256
     # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
     learning_rate: float = 1.5e-3
@@ -83,7 +87,7 @@ class ImitationConfig:
     average_decay: float = 0.998
     # Share of the demonstrations that is held out for the validation loss.
     validation_share: float = 0.1
-    # Gradient steps between two evaluations.
+    # Gradient steps between two evaluations, each of which keeps a checkpoint.
     evaluate_every: int = 2_400
     # Roll-outs an evaluation; the most successful weights are kept. 0: the validation loss chooses alone.
     rollouts: int = 50
@@ -95,6 +99,14 @@ class ImitationConfig:
     max_loop_age_s: float = 0.08
     # How long its last action may be used without a fresh observation, seconds.
     max_open_loop_s: float = 0.12
+    # Where to compute: auto takes a CUDA device where there is one.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    # Numbers of the matrix products in training: no is float32; fp16 needs a GPU.
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    # Whether torch.compile makes the network's code in training.
+    compile: bool = False
+    # Who is told losses and success rates: tensorboard (files in the folder), wandb.
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no training can run.

@@ -18,13 +18,12 @@ from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
 from policies.checkpoint import require_same, require_unfinished
 from policies.controller import load_controller
-from policies.demonstrations.config import ImitationConfig
+from policies.demonstrations.config import FREE_SETTINGS, ImitationConfig
 from policies.demonstrations.folder import Evaluation
+from policies.demonstrations.processes import started_processes
 from policies.provenance import settings
 
 _SETTINGS_FILE = "settings.json"
-# Settings that may be others when a training goes on.
-_FREE = ("out", "device", "compile", "trackers", "parallel_rollouts")
 Tick = Callable[[int], None]
 
 
@@ -69,8 +68,8 @@ def train_rounds[C: ImitationConfig](
         The policy folder.
 
     Raises:
-        ConfigError: the task has no expert, the policy sees images, nobody had to take over in a round, or
-            `<out>.work` holds another training.
+        ConfigError: the task has no expert, the policy sees images, several processes were started, nobody
+            had to take over in a round, or `<out>.work` holds another training.
     """
     _check(config)
     work = Path(f"{config.out}.work")
@@ -106,6 +105,13 @@ def train_rounds[C: ImitationConfig](
 def _check(config: ImitationConfig) -> None:
     from sim.experts.library import expert_tasks
 
+    if started_processes() > 1:
+        raise ConfigError(
+            f"{started_processes()} processes",
+            where="dagger_rounds",
+            expected="one process: between two trainings the policy works in the twin",
+            mend="start it without a launcher, or leave --dagger-rounds out",
+        )
     if config.task not in expert_tasks():
         raise ConfigError(
             f"{config.task!r} has no expert",
@@ -166,7 +172,8 @@ def _round(once: ImitationConfig, config: ImitationConfig, path: Path, number: i
 
 def _remember(work: Path, config: ImitationConfig) -> None:
     """Note the settings of a training that begins; refuse to go on with other ones."""
-    chosen = {n: v for n, v in settings(config, paths=("data", "interventions")).items() if n not in _FREE}
+    found = settings(config, paths=("data", "interventions"))
+    chosen = {name: value for name, value in found.items() if name not in FREE_SETTINGS}
     path = work / _SETTINGS_FILE
     if path.exists():
         require_same({"settings": json.loads(path.read_text(encoding="utf-8"))}, chosen, {}, work)

@@ -14,7 +14,7 @@ from hardware import schema
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, POLICY_CARD_SCHEMA, WEIGHTS_FILE, PolicyAction, PolicyCard
 from policies.controller import CONTROLLER_FILE, CONTROLLER_SCHEMA, ControllerConfig, ScheduleConfig
-from policies.demonstrations.config import ImitationConfig
+from policies.demonstrations.config import FREE_SETTINGS, ImitationConfig
 from policies.demonstrations.episode import DemonstrationSet
 from policies.demonstrations.layout import Layout
 from policies.demonstrations.source import command_of
@@ -107,8 +107,8 @@ class Trained:
     loss: str
     # The rest of the card: settings of the method, recurrent state by name.
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    # Settings that change nothing about the result.
-    skip: Sequence[str] = ()
+    # Processes that trained it together.
+    processes: int = 1
 
 
 def write_folder(
@@ -138,7 +138,12 @@ def write_folder(
     )
     record = TrainingRecord(
         method=trained.method,
-        command=command_line(("reflexarc", "train", trained.method), config, paths=_PATHS, skip=trained.skip),
+        command=command_line(
+            (*_launcher(trained.processes), "reflexarc", "train", trained.method),
+            config,
+            paths=_PATHS,
+            skip=[name for name in FREE_SETTINGS if name != "out"],
+        ),
         seed=config.seed,
         git_commit=git_commit(),
         versions=versions(_VERSIONED),
@@ -158,6 +163,11 @@ def write_folder(
     (folder / CONTROLLER_FILE).write_text(schema.dump(controller), encoding="utf-8")
     (folder / "training.yaml").write_text(schema.dump(record), encoding="utf-8")
     write_curve(folder, trained.history, trained.best, loss=trained.loss)
+
+
+def _launcher(processes: int) -> tuple[str, ...]:
+    """What starts so many processes; every one takes its own part of the batch."""
+    return () if processes == 1 else ("torchrun", "--nproc_per_node", str(processes), "-m")
 
 
 def _card(

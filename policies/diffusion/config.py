@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from policies.demonstrations.config import ImitationConfig, out_of_range
 from policies.diffusion.settings import (
@@ -28,7 +27,7 @@ class DiffusionConfig(ImitationConfig):
     execute: int = 8
     # Gradient steps, if nothing ends the training before.
     steps: int = 4_000
-    # Training pairs a gradient step.
+    # Training pairs a gradient step, of each process.
     batch_size: int = 128
     # Peak learning rate; it rises over the first 2 % of the steps and falls to zero along a cosine.
     learning_rate: float = 2e-3
@@ -81,14 +80,6 @@ class DiffusionConfig(ImitationConfig):
     noise_draws: int = 1
     # Largest norm of the gradient.
     clip_norm: float = 10.0
-    # Where to compute: auto takes a CUDA device where there is one.
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    # Numbers of the matrix products: no is float32.
-    precision: Literal["no", "fp16", "bf16"] = "no"
-    # Whether torch.compile makes the network's code.
-    compile: bool = False
-    # Who is told losses and success rates: tensorboard (files in the folder), wandb.
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers with which no training can run.

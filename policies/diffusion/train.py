@@ -17,12 +17,15 @@ from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
 from policies.checkpoint import CHECKPOINT_FILE, require_unfinished
 from policies.demonstrations.dagger import Round, train_rounds
+from policies.demonstrations.episode import DemonstrationSet
 from policies.demonstrations.folder import Evaluation, Trained, write_folder
 from policies.demonstrations.layout import Float32Array, Layout
+from policies.demonstrations.learner import Outcome, RollOut, Tick
+from policies.demonstrations.processes import loss_explained, make_accelerator, require_alike
 from policies.demonstrations.rollout import make_task, successes
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.config import DiffusionConfig
-from policies.diffusion.fit import FREE_SETTINGS, RollOut, Tick, fit
+from policies.diffusion.fit import fit
 from policies.diffusion.network import DiffusionNetwork
 from policies.diffusion.onnx_model import onnx_model
 
@@ -37,7 +40,8 @@ def train(
     """Train a policy and write its folder, or go on with it.
 
     The folder gets `card.yaml`, `controller.yaml`, `model.safetensors`, `model.onnx`, `training.yaml`
-    and `learning_curve.csv` / `.png`; while the training runs, a checkpoint.
+    and `learning_curve.csv` / `.png`; while the training runs, a checkpoint. Of several processes, the main
+    one alone makes roll-outs, writes and tells.
 
     Args:
         config: every setting.
@@ -49,26 +53,46 @@ def train(
         The policy folder.
 
     Raises:
-        ConfigError: no such robot or camera, demonstrations that do not fit it, too few of them, or the
-            folder holds another training.
+        ConfigError: no such robot, camera or device, demonstrations that do not fit, too few of them, the
+            folder holds another training, or another process of this one ended.
     """
     if config.dagger_rounds:
         return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
-    require_unfinished(Path(config.out))
+    folder = Path(config.out)
+    require_unfinished(folder)
     robot = load_robot_card(config.robot)
     layout = Layout.of(robot, config.observation, goal=config.goal)
     _check_cameras(config, robot)
-    demonstrations = get_demonstrations(config, robot)
+    accelerator = make_accelerator(config)
+    with loss_explained(accelerator):
+        demonstrations = get_demonstrations(config, robot)
+        require_alike(accelerator, demonstrations.sha256, what="the demonstrations")
+        rolls_out = config.rollouts and accelerator.is_main_process
+        outcome = fit(
+            config,
+            demonstrations.episodes,
+            layout=layout,
+            action_names=demonstrations.action_names,
+            roll_out=make_roll_out(config, layout) if rolls_out else None,
+            progress=progress,
+            tick=tick,
+            accelerator=accelerator,
+        )
+    if accelerator.is_main_process:
+        _write(config, robot, layout, demonstrations, outcome, processes=accelerator.num_processes)
+    return folder
+
+
+def _write(
+    config: DiffusionConfig,
+    robot: RobotCard,
+    layout: Layout,
+    demonstrations: DemonstrationSet,
+    outcome: Outcome[DiffusionNetwork],
+    *,
+    processes: int,
+) -> None:
     folder = Path(config.out)
-    outcome = fit(
-        config,
-        demonstrations.episodes,
-        layout=layout,
-        action_names=demonstrations.action_names,
-        roll_out=make_roll_out(config, layout) if config.rollouts else None,
-        progress=progress,
-        tick=tick,
-    )
     folder.mkdir(parents=True, exist_ok=True)
     outcome.network.save(folder / WEIGHTS_FILE)
     (folder / ONNX_FILE).write_bytes(onnx_model(outcome.network))
@@ -90,11 +114,10 @@ def train(
             "history": config.observation_steps,
             "parameters": model.as_parameters(),
         },
-        skip=tuple(name for name in FREE_SETTINGS if name != "out"),
+        processes=processes,
     )
     write_folder(config, robot, layout, demonstrations, trained)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return folder
 
 
 def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
@@ -108,7 +131,7 @@ def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
             )
 
 
-def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut:
+def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut[DiffusionNetwork]:
     """Make what counts the successes of a network in its task, from the seeds of the config.
 
     Args:

@@ -52,7 +52,7 @@ class ActTrainConfig:
     kl_weight: float = 10.0
     # Gradient steps, if nothing ends the training before.
     steps: int = 20_000
-    # Training pairs a gradient step.
+    # Training pairs a gradient step, of each process.
     batch_size: int = 64
     # Learning rate, of AdamW, constant as in LeRobot's preset.
     learning_rate: float = 1e-4
@@ -72,9 +72,11 @@ class ActTrainConfig:
     device: str = "cpu"
     # Whether the training computes in half precision where that is safe; for GPUs.
     mixed_precision: bool = False
+    # Processes that share the gradients, one a GPU.
+    processes: int = 1
     # Processes that read data beside the training.
     workers: int = 0
-    # Name of a Weights & Biases project that the training reports to; empty: none. Nothing is sent then.
+    # Name of a Weights & Biases project that is told losses and success rates; empty: none, nothing is sent.
     wandb_project: str = ""
     # The oldest data, from capture to motor, with which the policy still works, seconds.
     max_loop_age_s: float = 0.08
@@ -99,6 +101,7 @@ class ActTrainConfig:
             "n_encoder_layers",
             "steps",
             "batch_size",
+            "processes",
             "learning_rate",
             "evaluate_every",
             "patience",

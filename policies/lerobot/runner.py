@@ -36,13 +36,18 @@ class RunReport:
 
 
 def run_training(
-    words: Sequence[str], *, log: Path, progress: Callable[[float], None] | None = None
+    words: Sequence[str],
+    *,
+    log: Path,
+    processes: int = 1,
+    progress: Callable[[float], None] | None = None,
 ) -> RunReport:
     """Run `lerobot-train` to its end.
 
     Args:
         words: its arguments.
         log: where everything that it says is appended.
+        processes: how many share the gradients; LeRobot joins them through Accelerate.
         progress: is told every loss that it logs.
 
     Returns:
@@ -56,8 +61,11 @@ def run_training(
     frames = parameters = 0
     last: deque[str] = deque(maxlen=_LAST_LINES)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "SVT_LOG": "1"}
+    # LeRobot's run on Weights & Biases is one of its own.
+    environment.pop("WANDB_SERVICE", None)
+    several = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m")
     process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE, *words],
+        [sys.executable, "-m", *(several if processes > 1 else ()), _MODULE, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

@@ -6,11 +6,14 @@ the black box that it is for the controller; the most successful weights become 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import json
 import math
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from hardware.errors import ConfigError
 from hardware.robot import RobotCard
 from policies.controller import CONTROLLER_FILE, CONTROLLER_SCHEMA, ControllerConfig, ScheduleConfig
 from policies.demonstrations.folder import DataRecord, Evaluation, TrainingRecord, write_curve
+from policies.demonstrations.processes import started_processes
 from policies.lerobot.config import ActTrainConfig
 from policies.lerobot.contract import WEIGHTS_FILE
 from policies.lerobot.data import TrainingSet, training_set
@@ -60,28 +64,51 @@ def train_act(config: ActTrainConfig, *, progress: Callable[[Evaluation], None] 
         ConfigError: no such robot, data that does not fit it, too few demonstrations, a work folder of
             another training, or LeRobot fails.
     """
+    _check_start(config)
     robot = load_robot_card(config.robot)
     out = Path(config.out)
     work = out.with_name(out.name + ".work")
     _claim(work, config)
     data = training_set(config, robot, work / "dataset")
     history = _read_history(work)
-    if progress is not None:
+    with _wandb(config, work) as track:
+
+        def tell(found: Evaluation) -> None:
+            track(found)
+            if progress is not None:
+                progress(found)
+
         for found in history:
-            progress(found)
-    report = RunReport((), None, 0, 0)
-    while not history or (history[-1].step < config.steps and not _is_stale(history, config.patience)):
-        begun = history[-1].step if history else 0
-        target = min(begun + config.evaluate_every, config.steps)
-        report = _segment(config, data, work, begun, target, tick)
-        found = _evaluate(config, robot, data, work, target, report)
-        history.append(found)
-        _write_history(work, history, report)
-        if progress is not None:
-            progress(found)
+            tell(found)
+        while not history or (history[-1].step < config.steps and not _is_stale(history, config.patience)):
+            begun = history[-1].step if history else 0
+            target = min(begun + config.evaluate_every, config.steps)
+            report = _segment(config, data, work, begun, target, tick)
+            found = _evaluate(config, robot, data, work, target, report)
+            history.append(found)
+            _write_history(work, history, report)
+            tell(found)
     best = max(history, key=lambda evaluation: evaluation.rank)
     _write(config, robot, data, work, history, best)
     return out
+
+
+def _check_start(config: ActTrainConfig) -> None:
+    """Refuse what would end in the middle of the training."""
+    if started_processes() > 1:
+        raise ConfigError(
+            f"a launcher started {started_processes()} processes",
+            where="reflexarc train act",
+            expected="one process, which starts those of LeRobot",
+            mend=f"start it without a launcher, with --processes {started_processes()}",
+        )
+    if config.wandb_project and importlib.util.find_spec("wandb") is None:
+        raise ConfigError(
+            "wandb is not installed",
+            where="wandb_project",
+            expected="the Python package wandb, which the tracker is part of",
+            mend="uv pip install wandb, or leave --wandb-project out",
+        )
 
 
 def _claim(work: Path, config: ActTrainConfig) -> None:
@@ -91,7 +118,8 @@ def _claim(work: Path, config: ActTrainConfig) -> None:
         kept.pop(name)
     path = work / "settings.yaml"
     if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Trainings of earlier versions had one process.
+        before = {"processes": 1} | yaml.safe_load(path.read_text(encoding="utf-8"))
         other = sorted(name for name in kept if before.get(name) != kept[name])
         if other:
             raise ConfigError(
@@ -133,7 +161,8 @@ def _segment(
     words += [f"--steps={target}", f"--save_freq={config.evaluate_every}", f"--log_freq={log_every}"]
     # The last step is always evaluated, however long the segment is.
     words += [f"--eval_steps={target}", f"--num_workers={config.workers}"]
-    return run_training(words, log=work / "lerobot-train.log", progress=note)
+    log = work / "lerobot-train.log"
+    return run_training(words, log=log, processes=config.processes, progress=note)
 
 
 def _words(config: ActTrainConfig, data: TrainingSet, run: Path) -> list[str]:
@@ -172,6 +201,10 @@ def _words(config: ActTrainConfig, data: TrainingSet, run: Path) -> list[str]:
         f"--batch_size={config.batch_size}",
         f"--wandb.enable={str(bool(config.wandb_project)).lower()}",
         *([f"--wandb.project={config.wandb_project}"] if config.wandb_project else []),
+        # LeRobot would not look at it.
+        *([f"--wandb.mode={os.environ['WANDB_MODE']}"] if "WANDB_MODE" in os.environ else []),
+        # Our choice of weights lies in the policy folder; none are sent.
+        "--wandb.disable_artifact=true",
     ]
 
 
@@ -255,6 +288,32 @@ def _write_history(work: Path, history: list[Evaluation], report: RunReport) -> 
     if newest.rollouts:
         writer.add_scalar("success_rate", newest.successes / newest.rollouts, newest.step)
     writer.close()
+
+
+@contextlib.contextmanager
+def _wandb(config: ActTrainConfig, work: Path) -> Iterator[Callable[[Evaluation], None]]:
+    """Show the evaluations on Weights & Biases, beside the run of LeRobot, which knows no roll-outs."""
+    if not config.wandb_project:
+        yield lambda _: None
+        return
+    import wandb
+
+    run = wandb.init(
+        project=config.wandb_project,
+        name=f"{config.name} evaluations",
+        dir=str(work),
+        settings=wandb.Settings(silent=True),
+    )
+
+    def tell(found: Evaluation) -> None:
+        rate = {"success rate": found.successes / found.rollouts} if found.rollouts else {}
+        losses = {"training loss": found.training_loss, "validation loss": found.validation_loss}
+        run.log({**losses, **rate}, step=found.step)
+
+    try:
+        yield tell
+    finally:
+        run.finish()
 
 
 def _write(

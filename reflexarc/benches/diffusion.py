@@ -265,7 +265,7 @@ def _gradient_steps(config: DiffusionBench, folder: Path) -> dict[str, Callable[
     from lerobot.utils.logging_utils import AverageMeter, MetricsTracker
 
     from policies.demonstrations.episode import Episode
-    from policies.diffusion.fit import Learner
+    from policies.diffusion.fit import DiffusionLearner
     from reflexarc.benches.diffusion_peer import lerobot_policy
 
     random = np.random.default_rng(3)
@@ -273,7 +273,7 @@ def _gradient_steps(config: DiffusionBench, folder: Path) -> dict[str, Callable[
         Episode({_TERM: random.standard_normal((64, _OBSERVED))}, random.uniform(-1.0, 1.0, (64, _ELEMENTS)))
         for _ in range(20)
     ]
-    ours = Learner(_training(config, folder), episodes, _layout(), tuple("abcdef"))
+    ours = DiffusionLearner(_training(config, folder), episodes, _layout(), tuple("abcdef"))
     policy = lerobot_policy(_network(config)).train()
     accelerator = Accelerator(cpu=True)
     preset = policy.config.get_optimizer_preset()

@@ -1,8 +1,11 @@
-"""Protects training: the loss falls, the seed decides everything, the folder is whole and can be run."""
+"""Protects training: the loss falls, the seed decides everything, an interrupted training goes on as if
+nothing had been, the folder is whole and can be run. Averages are tested with the diffusion policy.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from hardware.robot import Observation
 from policies.bc.network import BcWeights, NumpyBackend
 from policies.bc.train import train
 from policies.card import load_policy_card
+from policies.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from policies.controller import load_controller
 from policies.demonstrations import Layout
 from policies.demonstrations.rollout import make_task, successes
@@ -92,6 +96,90 @@ def test_a_finished_policy_is_not_trained_over(small_config, tmp_path):
     with pytest.raises(ConfigError, match="holds a policy.*another --out, or remove"):
         train(small_config(tmp_path / "p", steps=2, seed=1))
     assert digest(folder) == before
+
+
+# --- interruption ------------------------------------------------------------------------------
+
+
+def interrupted(config, at):
+    def interrupt(step):
+        if step == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tick=interrupt)
+
+
+@pytest.mark.parametrize("changes", [{}, {"goal": ("cube_position",)}], ids=["plain", "goal"])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(small_config, tmp_path, changes):
+    whole = train(small_config(tmp_path / "whole", **changes))
+    config = small_config(tmp_path / "cut", **changes)
+    # Once between two evaluations, once more right behind one.
+    interrupted(config, 70)
+    interrupted(config, 81)
+    told, ticks = [], []
+    again = train(config, progress=lambda e: told.append(e.step), tick=ticks.append)
+    # Back to the last checkpoint; what came before is told too.
+    assert told == [40, 80, 120]
+    assert ticks[0] == 81
+    assert digest(again) == digest(whole)
+    assert (again / "learning_curve.csv").read_text() == (whole / "learning_curve.csv").read_text()
+    assert not (again / CHECKPOINT_FILE).exists()
+
+
+def test_another_training_in_the_folder_is_refused(small_config, tmp_path):
+    interrupted(small_config(tmp_path / "p"), 41)
+    with pytest.raises(ConfigError, match="begun with seed 0.*Expected seed 1.*another --out"):
+        train(small_config(tmp_path / "p", seed=1))
+    with pytest.raises(ConfigError, match="begun with precision no.*Expected precision bf16"):
+        train(small_config(tmp_path / "p", precision="bf16"))
+    tensors, document = load_checkpoint(tmp_path / "p")
+    save_checkpoint(tmp_path / "p", tensors, document | {"version": "reflexarc/bc/0"})
+    with pytest.raises(ConfigError, match="checkpoint is of version 'reflexarc/bc/0'.*another --out"):
+        train(small_config(tmp_path / "p"))
+
+
+# --- precision, code, trackers -----------------------------------------------------------------
+
+
+def test_it_trains_in_bf16_and_is_refused_fp16_on_a_cpu(small_config, folder, tmp_path):
+    half = train(small_config(tmp_path / "half", precision="bf16"))
+    assert digest(half) != digest(folder)
+    observed = np.zeros(19, np.float32)
+    observed[15] = 1.0
+    chunks = [
+        NumpyBackend(BcWeights.load(path / "model.safetensors")).evaluate(observed) for path in (half, folder)
+    ]
+    assert 0.0 < np.abs(chunks[0] - chunks[1]).max() < 0.05
+    with pytest.raises(ConfigError, match="a CPU does not train in fp16.*no or bf16.*--precision bf16"):
+        train(small_config(tmp_path / "p", precision="fp16"))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler")
+def test_compiled_code_gives_the_same_losses(small_config, folder, tmp_path):
+    compiled = train(small_config(tmp_path / "p", compile=True))
+    curves = [
+        np.loadtxt(path / "learning_curve.csv", delimiter=",", skiprows=1) for path in (compiled, folder)
+    ]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
+    assert "--compile" not in (compiled / "training.yaml").read_text()
+
+
+def test_tensorboard_is_told_losses_and_success_rates(small_config, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    counts = iter([0, 1, 0])
+    monkeypatch.setattr("policies.bc.train.successes", lambda *a, **k: [bool(next(counts))])
+    told = []
+    config = small_config(tmp_path / "p", rollouts=1, trackers=("tensorboard",), name="curves")
+    train(config, progress=told.append)
+    events = EventAccumulator(str(tmp_path / "p" / "curves")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("success rate")] == [(40, 0.0), (80, 1.0), (120, 0.0)]
+    losses = [e.value for e in events.Scalars("validation loss")]
+    assert losses == pytest.approx([e.validation_loss for e in told], rel=1e-6)
+
+
+# --- roll-outs ---------------------------------------------------------------------------------
 
 
 def test_roll_outs_choose_the_weights(small_config, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from policies.card import PolicyTerm
 from policies.demonstrations import Episode, Layout, fit_normalisation, make_windows
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.config import DiffusionConfig
-from policies.diffusion.fit import Learner
+from policies.diffusion.fit import DiffusionLearner
 from sim.experts.demonstrations import Demonstrations
 
 LAYOUT = Layout({"joint_position": PolicyTerm(("a", "b"), "rad")})
@@ -91,9 +91,9 @@ def test_flags_that_do_not_fit_the_steps_are_refused():
 # --- learners ----------------------------------------------------------------------------------
 
 
-def test_cloning_learns_nothing_from_what_the_policy_did():
+def test_cloning_learns_nothing_from_what_the_policy_did(tmp_path):
     config = TrainConfig(
-        out="unused",
+        out=str(tmp_path / "a"),
         hidden=(16,),
         horizon=4,
         execute=2,
@@ -104,9 +104,9 @@ def test_cloning_learns_nothing_from_what_the_policy_did():
     )
     episodes = [demonstration(n) for n in range(4)] + [attempt(seed=n) for n in range(4)]
 
-    def learn(episodes):
+    def learn(episodes, config=config):
         outcome = fit_bc(config, episodes, layout=LAYOUT, action_names=("a", "b"))
-        return outcome, outcome.module.state_dict()
+        return outcome, outcome.network.state_dict()
 
     found, weights = learn(episodes)
     assert found.best.validation_loss < 3.0
@@ -115,7 +115,7 @@ def test_cloning_learns_nothing_from_what_the_policy_did():
         e if e.expert is None else dataclasses.replace(e, actions=np.where(e.expert[:, None], e.actions, 7.0))
         for e in episodes
     ]
-    _, again = learn(other)
+    _, again = learn(other, dataclasses.replace(config, out=str(tmp_path / "b")))
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
@@ -133,10 +133,10 @@ def test_the_loss_of_denoising_counts_labels_alone(tmp_path):
         device="cpu",
     )
     episodes = [demonstration(n) for n in range(4)] + [attempt(seed=n) for n in range(4)]
-    learner = Learner(config, episodes, LAYOUT, ("a", "b"))
+    learner = DiffusionLearner(config, episodes, LAYOUT, ("a", "b"))
     learner.advance()
     assert learner.evaluate(None).training_loss < 10.0
-    network = learner._network
+    network = learner.network
     chunk, noise = torch.randn(2, 8, 2), torch.randn(2, 8, 2)
     labels = torch.ones(2, 8, 1)
     labels[:, 5:] = 0.0

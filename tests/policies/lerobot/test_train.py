@@ -78,6 +78,44 @@ def test_lerobot_trains_it_loads_it_and_a_cut_training_goes_on(demonstrations, t
     assert (tmp_path / "act.work" / "run" / "checkpoints" / "last").exists()
 
 
+def test_roll_outs_end_it_early_and_trackers_are_told(demonstrations, tmp_path, monkeypatch):
+    """In two processes (gloo); Weights & Biases offline: its files lie in the work folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    pytest.importorskip("wandb", reason="wandb is no part of this install")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    counts = iter([2, 1, 2])
+    monkeypatch.setattr("policies.lerobot.train.count_successes", lambda *a, **k: next(counts))
+    small = {**SMALL, "steps": 60, "evaluate_every": 2, "rollouts": 2, "patience": 1, "batch_size": 4}
+    config = ActTrainConfig(
+        out=str(tmp_path / "act"), data=demonstrations, wandb_project="arms", processes=2, **small
+    )
+    told, steps = [], []
+    folder = train_act(config, progress=told.append, tick=steps.append)
+    assert [(found.step, found.successes) for found in told] == [(2, 2), (4, 1)]
+    assert steps == [1, 2, 3, 4]
+    assert yaml.safe_load((folder / "training.yaml").read_text())["metrics"]["step"] == 2
+    work = tmp_path / "act.work"
+    events = EventAccumulator(str(work / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("success_rate")] == [(2, 1.0), (4, 0.5)]
+    losses = [e.value for e in events.Scalars("loss/validation")]
+    assert losses == pytest.approx([found.validation_loss for found in told], rel=1e-6)
+    assert len(events.Scalars("loss/training")) == 2
+    assert "Effective batch size: 4 x 2 = 8" in (work / "lerobot-train.log").read_text()
+    (ours,) = (work / "wandb").glob("offline-run-*/*.wandb")
+    assert ours.read_bytes().count(b"success rate") >= 2
+    # LeRobot's own run, one for each segment, has the losses in between.
+    theirs = [path.read_bytes() for path in (work / "run" / "wandb").glob("offline-run-*/*.wandb")]
+    assert len(theirs) == 2
+    assert all(b"train/loss" in data for data in theirs)
+    # A launcher would start the whole of it twice.
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="launcher started 2 processes.*with --processes 2"):
+        train_act(config)
+
+
 def _fields(config):
     return {name: getattr(config, name) for name in config.__dataclass_fields__}
 
