@@ -33,8 +33,8 @@ class Frame(enum.StrEnum):
 
     # The robot's base, or a vehicle's world.
     BASE = "base"
-    # The base turned about the vertical: forward is away from the base towards the tool, or where a vehicle
-    # looks.
+    # The base turned about the vertical: forward is from the arm's first joint towards the tool, or where a
+    # vehicle looks.
     HEADING = "heading"
     # The tool itself.
     TOOL = "tool"
@@ -158,7 +158,7 @@ class TeleopMapping:
     robot_kind: str
     # The control that gives the operator authority; see `hold`.
     engage: str
-    # The parts by name.
+    # The parts by name; one that moves in space is the tool of that name on the robot card.
     parts: Mapping[str, Part]
     # One sentence for people.
     description: str = ""

@@ -6,13 +6,11 @@ that falls silent, a robot that is not measured, a stop. Authority then comes ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardware.command import FloatArray
-from hardware.kinematics import SerialChain
 from hardware.robot import Observation, RobotCard
 from hardware.teleop.binding import bind_mapping
 from hardware.teleop.mapping import TeleopMapping, legend
@@ -52,23 +50,15 @@ class Operator:
         mapping: what the device does.
         card: the robot.
         interface: a key of `card.commands`.
-        chains: the chain to each tool by the name of its part; a part that is missing has the card's.
 
     Raises:
         ConfigError: the mapping does not fit the robot; every mismatch is listed.
     """
 
-    def __init__(
-        self,
-        mapping: TeleopMapping,
-        card: RobotCard,
-        interface: str,
-        *,
-        chains: Mapping[str, SerialChain] | None = None,
-    ) -> None:
+    def __init__(self, mapping: TeleopMapping, card: RobotCard, interface: str) -> None:
         """Bind by name; nobody has authority."""
         self.mapping, self.card = mapping, card
-        self.binding = bind_mapping(mapping, card, interface, chains=chains)
+        self.binding = bind_mapping(mapping, card, interface)
         self.names = self.binding.names
         self._legend = legend(mapping)
         self._target: FloatArray = np.zeros(len(self.names))

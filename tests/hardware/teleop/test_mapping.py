@@ -123,7 +123,7 @@ def arm_part(**fields):
         (
             changed(parts={"left": arm_part()["arm"], "right": arm_part()["arm"]}),
             "so101_twin",
-            "there is no kinematic chain for the tool of 'left'",
+            "the robot has no tool 'left'. Expected one of arm",
         ),
         (
             changed(robot_kind="quadrotor"),
