@@ -92,6 +92,30 @@ def test_the_card_of_the_twin_agrees_with_its_physics() -> None:
         np.testing.assert_allclose(rotation, data.site("tool").xmat.reshape(3, 3), atol=1e-6)
 
 
+def test_the_card_of_two_arms_agrees_with_its_physics() -> None:
+    import mujoco
+
+    from sim.worlds import so101_pair
+
+    card = load_robot_card("so101_pair_twin")
+    chains = tool_chains(card, so101_pair.JOINTS)
+    model = so101_pair.build_model()
+    data = mujoco.MjData(model)
+    limits = card.commands["joints"].limits
+    assert tuple(limits) == so101_pair.JOINTS
+    ranges = np.array([model.joint(name).range for name in so101_pair.JOINTS])
+    np.testing.assert_allclose([(x.lower, x.upper) for x in limits.values()], ranges, atol=1e-5)
+    postures = np.random.default_rng(0).uniform(ranges[:, 0], ranges[:, 1], size=(100, 12))
+    for posture in postures:
+        data.qpos[:12] = posture
+        mujoco.mj_kinematics(model, data)
+        for side, chain in chains.items():
+            site = data.site(f"{side}_tool")
+            np.testing.assert_allclose(chain.tool_positions(posture[None])[0], site.xpos, atol=1e-6)
+            turned = site.xmat.reshape(3, 3)
+            np.testing.assert_allclose(chain.tool_rotations(posture[None])[0], turned, atol=1e-6)
+
+
 def test_one_posture_is_fast_enough_for_the_gate() -> None:
     card = load_robot_card("so101_twin")
     names = card.command_of_kind(CommandKind.JOINT_POSITION).names
