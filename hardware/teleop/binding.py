@@ -32,6 +32,8 @@ class TeleopBinding:
     lead_rad: FloatArray
     # The parts that move joints.
     parts: Mapping[str, JointPart]
+    # The controls without which some of them stay, by the same names.
+    engage: Mapping[str, str]
     # The part that moves a vehicle's reference; None: there is none.
     vehicle: Vehicle | None
 
@@ -76,6 +78,7 @@ def bind_mapping(mapping: TeleopMapping, card: RobotCard, interface: str) -> Tel
     limits = spec.limit_array("lower"), spec.limit_array("upper"), spec.limit_array("velocity")
     chains = tool_chains(card, spec.names)
     parts: dict[str, JointPart] = {}
+    engage: dict[str, str] = {}
     lead = np.full(len(spec.names), min(part.lead_rad for part in mapping.parts.values()))
     owners: dict[str, str] = {}
     for name, part in mapping.parts.items():
@@ -99,6 +102,8 @@ def bind_mapping(mapping: TeleopMapping, card: RobotCard, interface: str) -> Tel
                 )
         if findings:
             continue
+        if part.engage:
+            engage |= {name: part.engage, f"{name} joints": part.engage}
         if chain is not None:
             parts[name] = Tool(part, chain, limits, card.workspace_of(name))
         if moved:
@@ -107,7 +112,7 @@ def bind_mapping(mapping: TeleopMapping, card: RobotCard, interface: str) -> Tel
         raise ConfigErrors(findings, where=where)
     measured = card.observations[_TERM].names
     order = np.array([measured.index(n) for n in spec.names])
-    return TeleopBinding(spec.names, order, limits[0], limits[1], lead, parts, None)
+    return TeleopBinding(spec.names, order, limits[0], limits[1], lead, parts, engage, None)
 
 
 def _bind_vehicle(mapping: TeleopMapping, card: RobotCard, where: str) -> TeleopBinding:
@@ -125,7 +130,7 @@ def _bind_vehicle(mapping: TeleopMapping, card: RobotCard, where: str) -> Teleop
         raise ConfigErrors(findings, where=where)
     nothing = np.zeros(0)
     order = np.zeros(0, dtype=np.intp)
-    return TeleopBinding((), order, nothing, nothing, nothing, {}, Vehicle(part, card.geofence))
+    return TeleopBinding((), order, nothing, nothing, nothing, {}, {}, Vehicle(part, card.geofence))
 
 
 def _chain(

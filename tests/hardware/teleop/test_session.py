@@ -308,6 +308,67 @@ def test_two_arms_are_moved_each_by_its_own_controls():
     ]
 
 
+PAIR = load_robot_card("so101_pair_twin")
+PAIR_NAMES = PAIR.commands["joints"].names
+
+
+def sides_moved(before, after):
+    return {name.split("_")[0] for name in before if abs(after[name] - before[name]) > 1e-3}
+
+
+def test_each_arm_of_two_has_its_own_deadman():
+    operator = Operator(load_mapping("gamepad_pair"), PAIR, "joints")
+    start = dict(zip(PAIR_NAMES, [*HOME, *HOME], strict=True))
+    both = {"left_y": -1.0, "right_y": -1.0}
+    left, right = {"left_shoulder": 1.0}, {"right_shoulder": 1.0}
+
+    def drive(*readings):
+        return steer(operator, PAIR, PAIR_NAMES, {}, {}, *readings)
+
+    # Both sticks are pushed; an arm moves while its own shoulder button is held.
+    assert sides_moved(start, drive(*[both | left] * 8)) == {"left"}
+    assert sides_moved(start, drive(*[both | right] * 8)) == {"right"}
+    assert sides_moved(start, drive(*[both | left | right] * 8)) == {"left", "right"}
+    assert sides_moved(start, drive(*[both] * 8)) == set()
+    # The one that was let go stays while the other one goes on, and then goes on from where it is.
+    halfway = drive(*[both | left | right] * 8, *[both | right] * 2)
+    later = drive(*[both | left | right] * 8, *[both | right] * 10)
+    assert sides_moved(halfway, later) == {"right"}
+    again = drive(*[both | left | right] * 8, *[both | right] * 10, left | right, left | right)
+    assert sides_moved(later, again) == set()
+
+
+def test_a_loss_takes_the_authority_over_both_arms_and_both_deadmen_count_anew():
+    operator = Operator(load_mapping("gamepad_pair"), PAIR, "joints")
+    held = {"left_shoulder": 1.0, "left_y": -1.0}
+    steer(operator, PAIR, PAIR_NAMES, {}, {}, *[held] * 5)
+    assert operator.engaged
+    state = Observation({"joint_position": np.array([*HOME, *HOME])}, 2 * 10**9, 2 * 10**9)
+    step = operator.step(lost("gone"), state, 2 * 10**9)
+    assert step.released
+    assert step.targets is None
+    # Held through the loss, and the other one pressed as well: nothing, until both have been up.
+    now = 2 * 10**9
+    for controls, engaged in (
+        (held, False),
+        (held | {"right_shoulder": 1.0}, False),
+        ({}, False),
+        (held, True),
+    ):
+        now += TICK_NS
+        state = dataclasses.replace(state, stamp_ns=now, received_steady_ns=now)
+        assert operator.step(Reading(True, now, controls), state, now).engaged == engaged
+
+
+def test_the_page_moves_the_arm_that_its_switch_says():
+    operator = Operator(load_mapping("browser_pair"), PAIR, "joints")
+    start = dict(zip(PAIR_NAMES, [*HOME, *HOME], strict=True))
+    pad = {"engage": 1.0, "right_y": 1.0}
+    for sides in ({"left"}, {"right"}, {"left", "right"}):
+        controls = pad | dict.fromkeys(sides, 1.0)
+        assert sides_moved(start, steer(operator, PAIR, PAIR_NAMES, {}, {}, *[controls] * 8)) == sides
+
+
 def test_each_of_two_tools_stays_in_its_own_workspace():
     card, names = two_arms()
     held = {"right_shoulder": 1.0, "left_x": 1.0, "right_x": -1.0}
