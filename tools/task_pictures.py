@@ -27,6 +27,7 @@ HEIGHT, SEED = 360, 1
 PICTURES: dict[str, tuple[str, int, tuple[float, float, float, tuple[float, float, float]]]] = {
     "reflexarc/PickCube-v0": ("task_pick_cube", 34, (138.0, -22.0, 0.62, (0.15, 0.0, 0.08))),
     "reflexarc/PairPickCube-v0": ("task_pair_pick_cube", 0, (150.0, -24.0, 0.85, (0.13, 0.0, 0.06))),
+    "reflexarc/TwoHandReach-v0": ("task_two_hand_reach", 0, (155.0, -14.0, 1.55, (0.10, 0.0, 0.14))),
     "reflexarc/PushT-v0": ("task_push_t", 20, (148.0, -34.0, 1.40, (0.40, 0.0, 0.20))),
     "reflexarc/PegInsert-v0": ("task_peg_insert", 26, (140.0, -18.0, 1.20, (0.38, 0.0, 0.29))),
 }

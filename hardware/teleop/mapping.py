@@ -118,8 +118,8 @@ class Part:
 
     # How it is moved.
     mode: PartMode
-    # The control without which this part stays, of several that have one each; the operator has authority
-    # while any of them is held. Empty: the part moves whenever the operator has authority.
+    # The control without which this part stays; the operator has authority while any such control is held.
+    # Empty: the part moves whenever the operator has authority.
     engage: str = ""
     # The frame of x, y, z, roll, pitch and yaw, and of a pose that is followed.
     frame: Frame = Frame.BASE
@@ -190,11 +190,11 @@ class TeleopMapping:
                 expected=repr(MAPPING_SCHEMA),
                 mend="use a mapping of this version",
             )
-        if not self.parts or not (self.engage or all(part.engage for part in self.parts.values())):
+        if not self.parts or not self.engages:
             raise ConfigError(
                 "no part" if not self.parts else "no control engages",
                 where=f"mapping {self.name!r}",
-                expected="at least one part, and a control to engage, for all or for each",
+                expected="at least one part, and a control to engage, for all or for some",
                 mend="add it",
             )
         if not self.hold and any(part.engage for part in self.parts.values()):

@@ -13,6 +13,7 @@ from sim.worlds.arm_world import ArmWorld
 _WORLDS = {
     "so101_pick_cube": "sim.worlds.pick_cube:PickCubeWorld",
     "so101_pair_pick_cube": "sim.worlds.pair_pick_cube:PairPickCubeWorld",
+    "g1_upper_reach": "sim.worlds.two_hand_reach:TwoHandReachWorld",
     "panda_push_t": "sim.worlds.push_t:PushTWorld",
     "panda_peg_insert": "sim.worlds.peg_insert:PegInsertWorld",
 }

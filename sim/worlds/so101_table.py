@@ -81,6 +81,19 @@ def add_scenery(spec: mujoco.MjSpec) -> None:
     Args:
         spec: a world with a table.
     """
+    add_light(spec)
+    spec.add_material(name="table", rgba=[0.76, 0.73, 0.68, 1.0], specular=0.1, shininess=0.2)
+    spec.add_material(name="floor", rgba=[0.66, 0.71, 0.76, 1.0], specular=0.0, shininess=0.0)
+    spec.geom("table").material = "table"
+    spec.geom("floor").material = "floor"
+
+
+def add_light(spec: mujoco.MjSpec) -> None:
+    """Add sky and light.
+
+    Args:
+        spec: any world.
+    """
     spec.visual.headlight.ambient = [0.40, 0.40, 0.42]
     spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
     spec.visual.headlight.specular = [0.05, 0.05, 0.05]
@@ -95,10 +108,6 @@ def add_scenery(spec: mujoco.MjSpec) -> None:
         width=64,
         height=384,
     )
-    spec.add_material(name="table", rgba=[0.76, 0.73, 0.68, 1.0], specular=0.1, shininess=0.2)
-    spec.add_material(name="floor", rgba=[0.66, 0.71, 0.76, 1.0], specular=0.0, shininess=0.0)
-    spec.geom("table").material = "table"
-    spec.geom("floor").material = "floor"
     spec.worldbody.add_light(
         name="key",
         pos=[0.5, -0.7, 1.5],

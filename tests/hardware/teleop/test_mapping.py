@@ -11,7 +11,12 @@ from hardware.teleop.gamepad import AXES, BUTTONS
 from hardware.teleop.mapping import Axis, Part, PartMode, TeleopMapping, legend
 from hardware.teleop.messages import CONTROLS, POSE
 
-CARDS = {"arm": "so101_twin", "pair": "so101_pair_twin", "quadrotor": "quadrotor_twin"}
+CARDS = {
+    "arm": "so101_twin",
+    "pair": "so101_pair_twin",
+    "humanoid": "g1_upper_twin",
+    "quadrotor": "quadrotor_twin",
+}
 
 
 @pytest.mark.parametrize("name", mapping_names())
@@ -83,8 +88,8 @@ def test_parts_that_engage_by_themselves_are_held():
     assert mapping.engages == ("left_shoulder", "right_shoulder")
     with pytest.raises(ConfigError, match="a part engages by itself, and one press of a control takes over"):
         dataclasses.replace(mapping, hold=False)
-    free = {**mapping.parts, "left": dataclasses.replace(mapping.parts["left"], engage="")}
-    with pytest.raises(ConfigError, match="no control engages. Expected .* for all or for each"):
+    free = {name: dataclasses.replace(part, engage="") for name, part in mapping.parts.items()}
+    with pytest.raises(ConfigError, match="no control engages. Expected .* for all or for some"):
         dataclasses.replace(mapping, parts=free)
 
 

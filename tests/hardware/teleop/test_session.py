@@ -385,9 +385,32 @@ def test_a_part_in_space_is_a_tool_of_the_robot():
         Operator(mapping, CARD, "joints")
 
 
-def test_a_humanoids_upper_body_is_mapped_by_names():
+def test_a_humanoids_hands_are_moved_in_space_and_its_waist_by_itself():
+    """A hand that is held in space stays where it is while the waist turns; one that is not goes with it."""
+    card = load_robot_card("g1_upper_twin")
+    names = card.commands["joints"].names
+    operator = Operator(load_mapping("gamepad_humanoid"), card, "joints")
+    chains = tool_chains(card, names)
+    posture = np.array([-0.1 if "shoulder_pitch" in n else 0.1 if "elbow" in n else 0.0 for n in names])
+    home = {side: chain.tool_positions(posture[None])[0] for side, chain in chains.items()}
+    held = {"left_shoulder": 1.0}
+    now = 10**9
+    for controls in ({}, {}, held, *[held | {"left_trigger": 1.0}] * 20):
+        now += TICK_NS
+        state = Observation({"joint_position": posture}, now, now)
+        step = operator.step(Reading(True, now, controls), state, now)
+        posture = posture if step.targets is None else step.targets
+    moved = dict(zip(names, posture, strict=True))
+    assert moved["waist_yaw_joint"] == pytest.approx(0.2, abs=1e-3)
+    assert moved["waist_roll_joint"] == moved["waist_pitch_joint"] == 0.0
+    hands = {side: chain.tool_positions(posture[None])[0] for side, chain in chains.items()}
+    assert hands["left"] == pytest.approx(home["left"], abs=6e-3)
+    assert [n for n in names if n.startswith("right") and moved[n] not in (0.0, 0.1, -0.1)] == []
+    assert np.linalg.norm(hands["right"] - home["right"]) > 0.05
+
+
+def test_parts_may_follow_a_suit_joint_by_joint():
     card, names = two_arms()
-    card = dataclasses.replace(card, kind="humanoid")
     parts = {
         "arms": Part(
             PartMode.JOINTS, follow={n: Follow(n) for n in names if "gripper" not in n}, absolute=False
@@ -396,9 +419,7 @@ def test_a_humanoids_upper_body_is_mapped_by_names():
             PartMode.JOINTS, axes={"left_gripper": Axis(1.0, "a"), "right_gripper": Axis(1.0, "b")}
         ),
     }
-    mapping = dataclasses.replace(
-        load_mapping("so101_leader_arm"), robot_kind="humanoid", parts=parts, name="suit"
-    )
+    mapping = dataclasses.replace(load_mapping("so101_leader_arm"), parts=parts, name="suit")
     operator = Operator(mapping, card, "joints")
     values = np.zeros(12)
     now, lead = 10**9, dict.fromkeys(names, 0.0)

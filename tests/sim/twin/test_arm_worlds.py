@@ -16,6 +16,7 @@ TASKS = {
     "panda_twin": "reflexarc/PegInsert-v0",
     "panda_push_t": "reflexarc/PushT-v0",
     "so101_pair_twin": "reflexarc/PairPickCube-v0",
+    "g1_upper_twin": "reflexarc/TwoHandReach-v0",
 }
 
 
