@@ -244,17 +244,18 @@ def test_two_leaders_drive_an_arm_each_and_without_one_both_hold(domain_id, tmp_
         stand.client.call(SetBool, "teleop_node/engage", SetBool.Request(data=wanted))
 
     with Pair(domain_id, teleop="so101_leader", teleop_options=json.dumps(options)) as stand:
-        # Where the followers wait: the first approach is not what is tested here.
-        for bus in buses.values():
-            for i, name in enumerate(JOINTS[:5]):
-                bus.place(i + 1, 2048 + round(stand.joints[f"left_{name}"] * 4096 / (2 * np.pi)))
-            bus.place(6, 1000 + round((stand.joints["left_gripper"] + 0.17453) / 1.91986 * 2096))
         for side in SIDES:
-            # Both leaders are where their followers are; then one of them is moved.
-            counts = {s: 2048 + round(stand.joints[f"{s}_shoulder_pan"] * 4096 / (2 * np.pi)) for s in SIDES}
+            # Each leader is where its follower is, which starts a little beside its home; then one is moved.
+            counts = {
+                n: 2048 + round(stand.joints[n] * 4096 / (2 * np.pi))
+                for n in SPEC.names
+                if "gripper" not in n
+            }
             for s, bus in buses.items():
-                bus.place(pan, counts[s])
-            place = counts[side] + (200 if side == "left" else -200)
+                for i, name in enumerate(JOINTS[:5]):
+                    bus.place(i + 1, counts[f"{s}_{name}"])
+                bus.place(6, 1000 + round((stand.joints[f"{s}_gripper"] + 0.17453) / 1.91986 * 2096))
+            place = counts[f"{side}_shoulder_pan"] + (200 if side == "left" else -200)
             assert stand.drives_only(
                 side,
                 lambda side=side, place=place: (engage(True), buses[side].place(pan, place)),
