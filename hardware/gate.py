@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardware import kinematics
-from hardware.command import Command, CommandKind
+from hardware.command import Command
 from hardware.errors import ConfigError
 from hardware.gate_motion import GATE_SOURCE, POSTURE_TERM, MotionStage
 from hardware.gate_rules import RULES, Binding, GateConfig, MotionSettings, Rule, Situation, Stage
 from hardware.gate_rules.base import AdmissionCheck, Shaper, SituationCheck, to_ns
-from hardware.limiter import ToolPositions
 from hardware.robot import Observation, RobotCard
 from hardware.verdict import CommandInForce, GateAction, Verdict
 
@@ -31,8 +29,6 @@ class CommandGate:
         interface: a key of `card.commands`.
         config: what the owner may choose.
         rules: the rules; None: all of the interface's kind.
-        tool_positions: joint positions (N, D), in the order of the interface, to tool positions (N, 3) in
-            metres, base frame; None: those of the card's kinematic chain.
 
     Raises:
         ConfigError: the card has no such interface, or a rule cannot be applied to it.
@@ -45,7 +41,6 @@ class CommandGate:
         *,
         config: GateConfig | None = None,
         rules: Sequence[Rule] | None = None,
-        tool_positions: ToolPositions | None = None,
     ) -> None:
         """Build the rules; nothing is commanded yet."""
         if interface not in card.commands:
@@ -60,9 +55,6 @@ class CommandGate:
         self.config = GateConfig() if config is None else config
         self._rules = RULES[self.spec.kind] if rules is None else tuple(rules)
         self._back_ns = to_ns(self.config.clock_back_tolerance_s)
-        if tool_positions is None and card.kinematics and self.spec.kind is CommandKind.JOINT_POSITION:
-            tool_positions = kinematics.tool_positions(card, self.spec.names)
-        self._tool_positions = tool_positions
         self._situation = Situation()
         # The newest command object, which counts once.
         self._seen: Command | None = None
@@ -230,7 +222,7 @@ class CommandGate:
 
     def _build(self) -> None:
         """Build every rule for this robot, without a past."""
-        binding = Binding(self.card, self.spec, self.config, self._situation, self._tool_positions)
+        binding = Binding(self.card, self.spec, self.config, self._situation)
         made = [(rule, rule.make(binding)) for rule in self._rules]
         stages = {
             stage: [(rule.name, check) for rule, check in made if rule.stage is stage] for stage in Stage

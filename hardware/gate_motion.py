@@ -68,7 +68,7 @@ class MotionStage:
             [AxisLimits(*row) for row in rows],
             names=spec.names,
             period_s=spec.period_ns * 1e-9,
-            workspace=m.workspace,
+            workspaces=m.workspaces,
         )
         self._pacer = Pacer(spec.period_ns)
         self._spec = spec

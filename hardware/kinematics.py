@@ -1,9 +1,10 @@
-"""Forward kinematics of a serial chain, as a robot card describes it."""
+"""Forward kinematics of the serial chains that a robot card describes, one to each tool."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -23,15 +24,19 @@ class SerialChain:
             (without a name), the last of which is the tool.
         names: the elements of a posture, in its order; those that are not in the chain do not move
             the tool (a gripper).
+        held: joints of the chain that are not for this tool to move, such as a waist that carries two arms:
+            where the tool is depends on them, `joints` and the Jacobian leave them out.
 
     Raises:
         ConfigError: the chain is empty, a joint of it is not among the names or comes twice, or a
             frame has a quaternion or an axis that is not of unit length.
     """
 
-    def __init__(self, frames: Sequence[JointFrame], names: Sequence[str]) -> None:
+    def __init__(
+        self, frames: Sequence[JointFrame], names: Sequence[str], *, held: Collection[str] = ()
+    ) -> None:
         """Prepare the constant parts of the transforms."""
-        where = "kinematics"
+        where = "chain"
         if not frames:
             raise ConfigError(
                 "no joint",
@@ -49,9 +54,10 @@ class SerialChain:
                 mend="correct the names in the chain",
             )
         self.names = tuple(names)
-        # Those of them that move the tool, from the base on.
-        self.joints = tuple(joints)
+        # Those of them that are to move the tool, from the base on.
+        self.joints = tuple(name for name in joints if name not in held)
         self._links = [_Link(frame, list(names)) for frame in frames]
+        self._moving = [bool(frame.name) and frame.name not in held for frame in frames]
 
     def tool_positions(self, postures: FloatArray) -> FloatArray:
         """Find the tool.
@@ -76,14 +82,14 @@ class SerialChain:
 
         Returns:
             The tool's position (3,) in metres and rotation (3, 3), and the Jacobian (6, D): three rows of
-            velocity (m/s), three of angular velocity (rad/s), base frame; zero for what is not in the chain.
+            velocity (m/s), three of angular velocity (rad/s), base frame; zero for what is not in `joints`.
         """
         point: FloatArray = np.zeros(3)
         turned: FloatArray = np.eye(3)
         indices, axes, origins = [], [], []
-        for link in self._links:
+        for link, is_moving in zip(self._links, self._moving, strict=True):
             point = point + turned @ link.origin
-            if link.index is not None:
+            if is_moving and link.index is not None:
                 indices.append(link.index)
                 axes.append(turned @ link.axis)
                 origins.append(point)
@@ -93,6 +99,21 @@ class SerialChain:
         jacobian[:3, indices] = axis[[1, 2, 0]] * arm[[2, 0, 1]] - axis[[2, 0, 1]] * arm[[1, 2, 0]]
         jacobian[3:, indices] = axis
         return point, turned, jacobian
+
+    def root(self, posture: FloatArray) -> FloatArray:
+        """Find the first joint that is to move the tool (a shoulder).
+
+        Args:
+            posture: shape (D,), rad, in the order of `names`.
+
+        Returns:
+            Shape (3,), metres, in the base frame.
+        """
+        first = self._moving.index(True)
+        point: FloatArray = np.zeros((1, 3))
+        for link in reversed(self._links[: first + 1]):
+            point = link.origin + link.turn(point, posture[None])
+        return np.asarray(point[0])
 
     def tool_rotations(self, postures: FloatArray) -> FloatArray:
         """Find how the tool is turned.
@@ -122,7 +143,7 @@ class _Link:
             if len(numbers) != count or not all(map(math.isfinite, numbers)) or not unit:
                 raise ConfigError(
                     f"{what} of {frame.name or 'the tool'} is {tuple(numbers)}",
-                    where="kinematics",
+                    where="chain",
                     expected=f"{count} finite numbers" + ("" if what == "origin_m" else ", of unit length"),
                     mend=f"correct {what}",
                 )
@@ -155,17 +176,30 @@ class _Link:
         return np.asarray(turned)
 
 
-def tool_positions(card: RobotCard, names: Sequence[str]) -> Callable[[FloatArray], FloatArray]:
-    """Give the forward kinematics of a card as a function, for the command gate.
+def tool_chains(card: RobotCard, names: Sequence[str]) -> dict[str, SerialChain]:
+    """Give the chains of a card for some joints, those of one command interface.
 
     Args:
-        card: a robot card with a kinematic chain.
+        card: a robot card.
         names: the joints of a posture, in its order.
 
     Returns:
-        From postures (N, D), rad, to tool positions (N, 3), metres, in the base frame.
+        The chains by tool; tools that none of these joints moves are left out. A joint that carries several
+        tools of the card is held by each: it is nobody's own.
 
     Raises:
-        ConfigError: the card has no chain, or one that does not fit the names.
+        ConfigError: some joints of a chain are among the names and others are not, or a frame has a fault.
     """
-    return SerialChain(card.kinematics, names).tool_positions
+    joints = {tool: [f.name for f in spec.chain if f.name] for tool, spec in card.tools.items()}
+    counts = Counter(name for chain in joints.values() for name in chain)
+    chains = {}
+    for tool, spec in card.tools.items():
+        if set(joints[tool]).isdisjoint(names):
+            continue
+        held = {name for name in joints[tool] if counts[name] > 1}
+        try:
+            chains[tool] = SerialChain(spec.chain, names, held=held)
+        except ConfigError as error:
+            where = f"robot card {card.name!r}: tools.{tool}.{error.where}"
+            raise ConfigError(error.what, where=where, expected=error.expected, mend=error.mend) from error
+    return chains

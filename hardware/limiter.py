@@ -8,8 +8,8 @@ breaks one of them. So the limiter keeps, as its invariant, a *plan to rest* tha
 1. to the target itself, bit for bit, when that step keeps to the limits and leaves a plan to rest;
 2. else along a mix of the plan in force and one that goes towards the target as hard as the limits allow.
    The dynamics are linear and the limits convex, so the largest share of the wish for which every limit
-   holds is found in closed form; the workspace, which is not convex in joint space, is checked point by
-   point, for falling shares and then axis by axis;
+   holds is found in closed form; the workspaces, which are not convex in joint space, are checked point by
+   point, for falling shares and then axis by axis, each with the axes that move its tool alone;
 3. at share zero, along the plan in force, which was safe when it was made and still is.
 
 The wish aims at the place where the target itself would come to rest, so that a target that moves within
@@ -33,14 +33,14 @@ _SHARES = (0.5, 0.2)
 
 
 class Workspace:
-    """Where the tool may be, and how far it can come when the joints move.
+    """Where a tool may be, and how far it can come when the joints move.
 
     Args:
         lower_m: the smallest corner, base frame, metres.
         upper_m: the largest corner.
         tool_positions: the forward kinematics.
-        lever_m: shape (D,), upper bounds of the tool's way per radian of each joint, metres; infinite
-            where unknown.
+        lever_m: shape (D,), upper bounds of the tool's way per radian of each joint, metres; 0 for those that
+            do not move it, infinite where unknown.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class Workspace:
         self._upper = np.asarray(upper_m, dtype=np.float64)
         self._positions = tool_positions
         self._lever = [float(x) for x in lever_m]
+        # The axes that move the tool.
+        self.axes = frozenset(i for i, lever in enumerate(self._lever) if lever > 0.0)
         self._anchor: list[float] = []
         self._margin = -math.inf
 
@@ -97,7 +99,7 @@ class MotionLimiter:
         limits: per axis, in the order of the command.
         names: the axes.
         period_s: the time between two set-points, in seconds.
-        workspace: where the tool may be, or None.
+        workspaces: where each tool may be.
 
     Raises:
         ConfigError: an axis cannot be stopped within a sensible time.
@@ -109,14 +111,14 @@ class MotionLimiter:
         *,
         names: Sequence[str],
         period_s: float,
-        workspace: Workspace | None = None,
+        workspaces: Sequence[Workspace] = (),
     ) -> None:
         """Prepare the axes; `restart` must give the first posture."""
         self._axes = [
             Axis(limit, period_s=period_s, name=name) for limit, name in zip(limits, names, strict=True)
         ]
         self._dt = period_s
-        self._workspace = workspace
+        self._workspaces = tuple(workspaces)
         self._count = len(self._axes)
         self._x: list[float] = []
         self._v: list[float] = []
@@ -137,14 +139,14 @@ class MotionLimiter:
         return not any(self._v) and not any(self._a)
 
     def admits(self, posture: Sequence[float]) -> bool:
-        """Whether the workspace admits a posture, shape (D,)."""
-        return self._workspace is None or self._workspace.contains(np.array([posture], dtype=np.float64))
+        """Whether the workspaces admit a posture, shape (D,)."""
+        return self._contain(np.array([posture], dtype=np.float64))
 
     def restart(self, posture: Sequence[float]) -> None:
         """Begin at rest.
 
         Args:
-            posture: shape (D,), inside the range and the workspace.
+            posture: shape (D,), inside the range and the workspaces.
         """
         self._x = list(posture)
         self.settle()
@@ -215,7 +217,7 @@ class MotionLimiter:
             if not -axis.j_ok <= (a - a0) / dt <= axis.j_ok:
                 reasons.add("jerk")
         clear = clear and all(self._locked)
-        if clear and (self._workspace is None or self._workspace.surely_contains(target, reach)):
+        if clear and all(w.surely_contains(target, reach) for w in self._workspaces):
             self._x, self._v, self._a = list(target), vs, accelerations
             self._plans = [None] * self._count
         else:
@@ -231,7 +233,7 @@ class MotionLimiter:
         reach: list[float],
         reasons: set[str],
     ) -> None:
-        """Take each axis to its target where possible, else towards it; then see to the workspace."""
+        """Take each axis to its target where possible, else towards it; then see to the workspaces."""
         wishes: list[Plan | None] = []
         for i, axis in enumerate(self._axes):
             wish: Plan | None = None
@@ -240,7 +242,7 @@ class MotionLimiter:
                 p, way = target[i], reach[i]
                 if axis.low <= p - way and p + way <= axis.high and way < math.inf:
                     exact = True
-                    if self._workspace is not None:
+                    if self._workspaces:
                         wish = _ahead(p, vs[i], axis.stop(p, vs[i], accelerations[i]))
                 else:
                     rest = axis.safe_plan(p, vs[i], accelerations[i])
@@ -255,13 +257,8 @@ class MotionLimiter:
                 if possible[i] and not reasons:
                     reasons.add("jerk")
             wishes.append(wish)
-        if self._workspace is not None:
-            full = [wish for wish in wishes if wish is not None]
-            chosen = self._inside(full)
-            if chosen is not full:
-                reasons.add("workspace")
-                self._locked = [False] * self._count
-            self._follow(chosen)
+        if self._workspaces:
+            self._follow(self._inside([wish for wish in wishes if wish is not None], reasons))
             return
         for i, wish in enumerate(wishes):
             if wish is None:
@@ -321,21 +318,46 @@ class MotionLimiter:
             plan = self._axes[i].stop(self._x[i], self._v[i], self._a[i])
         return plan if plan[0] else ([self._x[i]], [0.0])
 
-    def _inside(self, wishes: list[Plan]) -> list[Plan]:
-        """Give the wishes, or what of them keeps the tool inside: a share of all, or some of them."""
-        assert self._workspace is not None
-        if self._workspace.contains(_postures(wishes)):
-            return wishes
-        safe = [self._plan(i) for i in range(self._count)]
+    def _contain(self, postures: FloatArray) -> bool:
+        """Whether every tool is in its workspace at every one of some postures, shape (N, D)."""
+        return all(workspace.contains(postures) for workspace in self._workspaces)
+
+    def _inside(self, wishes: list[Plan], reasons: set[str]) -> list[Plan]:
+        """Give the wishes, or what of them keeps every tool inside; what moves another tool goes on."""
+        chosen = wishes
+        safe: list[Plan] = []
+        for workspace in self._workspaces:
+            if not workspace.contains(_postures(chosen)):
+                safe = safe or [self._plan(i) for i in range(self._count)]
+                chosen = self._within([workspace], workspace.axes, chosen, safe)
+        if safe:
+            reasons.add("workspace")
+            # Of tools that share an axis (a waist), one may have been helped at the other's cost.
+            if len(self._workspaces) > 1 and not self._contain(_postures(chosen)):
+                chosen = self._within(self._workspaces, frozenset(range(self._count)), wishes, safe)
+        return chosen
+
+    def _within(
+        self, workspaces: Sequence[Workspace], axes: frozenset[int], wishes: list[Plan], safe: list[Plan]
+    ) -> list[Plan]:
+        """Give a share of what some axes wish, or the wishes of some of them, so that tools stay inside.
+
+        With `safe` in the place of `wishes`, all of `workspaces` hold, and none depends on another axis.
+        """
+        for i in axes:
+            self._locked[i] = False
         for share in _SHARES:
-            mixed = [mix(s, w, share) for s, w in zip(safe, wishes, strict=True)]
-            if self._workspace.contains(_postures(mixed)):
+            mixed = [
+                mix(s, w, share) if i in axes else w
+                for i, (s, w) in enumerate(zip(safe, wishes, strict=True))
+            ]
+            if all(w.contains(_postures(mixed)) for w in workspaces):
                 return mixed
         # Slide along the boundary: let every axis have its wish that can.
-        chosen = safe
-        for i, wish in enumerate(wishes):
-            trial = [*chosen[:i], wish, *chosen[i + 1 :]]
-            if self._workspace.contains(_postures(trial)):
+        chosen = [s if i in axes else w for i, (s, w) in enumerate(zip(safe, wishes, strict=True))]
+        for i in sorted(axes):
+            trial = [*chosen[:i], wishes[i], *chosen[i + 1 :]]
+            if all(w.contains(_postures(trial)) for w in workspaces):
                 chosen = trial
         return chosen
 

@@ -25,6 +25,7 @@ from hardware.robot_parts import (
     LatencyCard,
     Limit,
     TermSpec,
+    ToolSpec,
 )
 
 ROBOT_CARD_SCHEMA = "reflexarc/robot-card/1"
@@ -44,6 +45,7 @@ __all__ = [
     "Robot",
     "RobotCard",
     "TermSpec",
+    "ToolSpec",
     "with_rate",
 ]
 
@@ -70,9 +72,9 @@ class RobotCard:
     description: str = ""
     # Its cameras by name.
     cameras: Mapping[str, CameraSpec] = field(default_factory=dict)
-    # The serial chain from the base to the tool, for arms.
-    kinematics: tuple[JointFrame, ...] = ()
-    # Where the tool may be, base frame (joint and Cartesian kinds).
+    # What its arms move, by a name of choice (`arm` for the only one, `left` and `right` for two).
+    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    # Where its tools may be, base frame (joint and Cartesian kinds); a tool may have a workspace of its own.
     workspace: Box | None = None
     # Where the vehicle may be, world frame (rates + thrust, references and motors).
     geofence: Box | None = None
@@ -117,6 +119,34 @@ class RobotCard:
                     mend="rename it",
                 )
         check_time("frozen_after_s", self.frozen_after_s, where="frozen_after_s")
+
+    @staticmethod
+    def from_earlier(data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read what earlier versions wrote: they knew one tool, whose chain was the field `kinematics`.
+
+        Args:
+            data: a card as YAML gives it.
+
+        Returns:
+            The same card in the words of this version; `data` itself where there is nothing to change.
+        """
+        if "kinematics" not in data or "tools" in data:
+            return data
+        rest = {name: value for name, value in data.items() if name != "kinematics"}
+        chain = data["kinematics"]
+        return {**rest, "tools": {"arm": {"chain": chain}}} if chain else rest
+
+    def workspace_of(self, tool: str) -> Box | None:
+        """Where a tool may be.
+
+        Args:
+            tool: a key of `tools`.
+
+        Returns:
+            Its own workspace, or else that of all tools; None: anywhere.
+        """
+        own = self.tools[tool].workspace
+        return self.workspace if own is None else own
 
     def command_of_kind(self, kind: CommandKind) -> CommandSpec:
         """Find the interface of a kind.

@@ -271,6 +271,28 @@ class JointFrame:
 
 
 @dataclass(frozen=True)
+class ToolSpec:
+    """One tool of a robot: what an arm moves, and where that may be."""
+
+    # The serial chain from the robot's base to the tool: its joints in order, then fixed offsets (without a
+    # name), the last of which is the tool. Where an arm stands is in the origin of its first joint.
+    chain: tuple[JointFrame, ...]
+    # Where the tool may be, base frame; none: where the card's `workspace` says.
+    workspace: Box | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a tool that hangs on nothing.
+
+        Raises:
+            ConfigError: there is no joint in the chain.
+        """
+        if not any(frame.name for frame in self.chain):
+            raise ConfigError(
+                "no joint", where="chain", expected="the joints from the base to the tool", mend="add them"
+            )
+
+
+@dataclass(frozen=True)
 class Delay:
     """How late something is: a constant part, a random part and losses."""
 

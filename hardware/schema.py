@@ -1,7 +1,8 @@
 """Cards on disk: frozen dataclass trees to and from YAML, with every fault of a file reported at once.
 
 The same dataclasses yield the JSON schema that editors use (`json_schema`). Only the shapes that
-cards need are supported: scalars, enums, tuples, string-keyed mappings, dataclasses and optionals.
+cards need are supported: scalars, enums, tuples, string-keyed mappings, dataclasses and optionals. A
+dataclass with a static method `from_earlier` also reads what earlier versions wrote.
 """
 
 from __future__ import annotations
@@ -174,6 +175,9 @@ def _build_dataclass(cls: type, data: object, where: str, findings: list[ConfigE
     if not isinstance(data, dict):
         findings.append(_wrong(data, where, f"a mapping ({cls.__name__})"))
         return None
+    from_earlier = getattr(cls, "from_earlier", None)
+    if from_earlier is not None:
+        data = typing.cast(dict[Any, Any], from_earlier(data))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     hints = get_type_hints(cls)
     before = len(findings)

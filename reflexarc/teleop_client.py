@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from hardware.cards import load_robot_card
 from hardware.errors import ConfigError
-from hardware.teleop import Operator, load_mapping, make_device
+from hardware.teleop import Operator, load_mapping, make_device, mapping_name
 from reflexarc.graph_client import GraphClient
 
 _NODE = "teleop_node"
@@ -102,7 +102,7 @@ class TeleopClient(GraphClient):
         values = dict(zip(names, answer.values, strict=True))
         card = load_robot_card(values["card"].string_value)
         interface = values["interface"].string_value or next(iter(card.commands))
-        mapping = load_mapping(device if device.endswith(".yaml") else f"{device}_{card.kind}")
+        mapping = load_mapping(mapping_name(device, card))
         if Operator(mapping, card, interface).binding.vehicle is not None:
             raise ConfigError(
                 f"{self.namespace} is a vehicle: something else gives its reference already",

@@ -1,6 +1,7 @@
-"""Draws docs/images/task_*.png: each task as people see it, and beside it what its two cameras see.
+"""Draws docs/images/task_*.png: each task as people see it, and beside it what its cameras see.
 
-All are states of real runs of the tasks' experts, seed 1. Run it with the Python of `.venv`:
+All are states of real runs of the tasks' experts, seed 1; a task without one is shown at its start.
+Run it with the Python of `.venv`:
 
     .venv/bin/python tools/task_pictures.py
 """
@@ -21,10 +22,12 @@ from sim.worlds.render import Quality
 
 ROOT = Path(__file__).resolve().parent.parent
 HEIGHT, SEED = 360, 1
-# Task -> file, control steps of the expert until the picture, and from where it is taken: azimuth and
-# elevation in degrees, distance and the point looked at in metres.
+# Task -> file, control steps of the expert until the picture (0: it has none), and from where it is taken:
+# azimuth and elevation in degrees, distance and the point looked at in metres.
 PICTURES: dict[str, tuple[str, int, tuple[float, float, float, tuple[float, float, float]]]] = {
     "reflexarc/PickCube-v0": ("task_pick_cube", 34, (138.0, -22.0, 0.62, (0.15, 0.0, 0.08))),
+    "reflexarc/PairPickCube-v0": ("task_pair_pick_cube", 0, (150.0, -24.0, 0.85, (0.13, 0.0, 0.06))),
+    "reflexarc/TwoHandReach-v0": ("task_two_hand_reach", 0, (155.0, -14.0, 1.55, (0.10, 0.0, 0.14))),
     "reflexarc/PushT-v0": ("task_push_t", 20, (148.0, -34.0, 1.40, (0.40, 0.0, 0.20))),
     "reflexarc/PegInsert-v0": ("task_peg_insert", 26, (140.0, -18.0, 1.20, (0.38, 0.0, 0.29))),
 }
@@ -34,10 +37,13 @@ def draw(task: str) -> Image.Image:
     """One task, large, with its cameras beside it."""
     _, steps, (azimuth, elevation, distance, look_at) = PICTURES[task]
     kind: Any = find_world(task)
-    world, expert = kind(), make_expert(task)
+    world = kind()
     world.reset(np.random.default_rng(SEED))
-    expert.reset(SEED)
+    expert = make_expert(task) if steps else None
+    if expert is not None:
+        expert.reset(SEED)
     for _ in range(steps):
+        assert expert is not None
         world.set_targets(expert.act(world.observe()))
         world.advance(1_000_000_000 // world.CONTROL_HZ)
     camera = mujoco.MjvCamera()
@@ -46,8 +52,8 @@ def draw(task: str) -> Image.Image:
     with ArmView(kind, quality=Quality.FINE) as fine, ArmView(kind) as fast:
         large = fine.image(world.state, camera, width=HEIGHT * 4 // 3, height=HEIGHT)
         seen = [fast.image(world.state, name, width=96, height=96) for name in kind.CAMERAS]
-    half = HEIGHT // 2
-    small = [Image.fromarray(image).resize((half, half), Image.Resampling.NEAREST) for image in seen]
+    side = HEIGHT // len(seen)
+    small = [Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST) for image in seen]
     return Image.fromarray(np.concatenate([large, np.concatenate([np.array(i) for i in small])], axis=1))
 
 

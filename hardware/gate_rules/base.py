@@ -10,7 +10,7 @@ from typing import Any
 
 from hardware.command import Command
 from hardware.gate_rules.config import GateConfig
-from hardware.limiter import ToolPositions, Workspace
+from hardware.limiter import Workspace
 from hardware.robot import CommandSpec, Observation, RobotCard
 
 
@@ -72,8 +72,8 @@ class MotionSettings:
     velocity: tuple[float, ...]
     acceleration: tuple[float, ...]
     jerk: tuple[float, ...]
-    # Where the tool may be, for axes that move it through kinematics.
-    workspace: Workspace | None = None
+    # Where each tool may be, for axes that move it through kinematics.
+    workspaces: tuple[Workspace, ...] = ()
     # How long authority takes to grow.
     authority_ramp_s: float = 0.0
 
@@ -92,7 +92,6 @@ class Binding:
     spec: CommandSpec
     config: GateConfig
     situation: Situation
-    tool_positions: ToolPositions | None = None
 
     @property
     def lease_ns(self) -> int:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from hardware.errors import ConfigError
 from hardware.gate_rules.base import Binding, Tightener
 from hardware.gate_rules.shape import box_bounds
+from hardware.kinematics import tool_chains
 from hardware.limiter import Workspace
-from hardware.robot import RobotCard
+from hardware.robot import ToolSpec
 
 
 def range_limit(b: Binding) -> Tightener:
@@ -51,27 +52,32 @@ def cartesian_workspace(b: Binding) -> Tightener:
 
 
 def joint_workspace(b: Binding) -> Tightener:
-    """The tool stays in the workspace, through the kinematics."""
-    box = b.card.workspace
-    if box is None:
-        return lambda m: m
-    if b.tool_positions is None:
+    """Every tool stays in its workspace, through the kinematics."""
+    names = b.spec.names
+    chains = tool_chains(b.card, names)
+    if b.card.workspace is not None and not chains:
         raise ConfigError(
             "the card has a workspace and nothing tells where the tool is",
             where=f"robot card {b.card.name!r}: workspace",
-            expected="kinematics on the card, or tool_positions given to the gate",
-            mend="add the kinematic chain to the card, or remove the workspace",
+            expected="a tool with its kinematic chain on the card",
+            mend="add the tool to the card, or remove the workspace",
         )
-    workspace = Workspace(
-        box.lower_m, box.upper_m, tool_positions=b.tool_positions, lever_m=_levers(b.card, b.spec.names)
+    boxes = {tool: b.card.workspace_of(tool) for tool in chains}
+    workspaces = tuple(
+        Workspace(
+            box.lower_m,
+            box.upper_m,
+            tool_positions=chains[tool].tool_positions,
+            lever_m=_levers(b.card.tools[tool], names),
+        )
+        for tool, box in boxes.items()
+        if box is not None
     )
-    return lambda m: replace(m, workspace=workspace)
+    return lambda m: replace(m, workspaces=workspaces)
 
 
-def _levers(card: RobotCard, names: tuple[str, ...]) -> list[float]:
+def _levers(tool: ToolSpec, names: tuple[str, ...]) -> list[float]:
     """Bound the tool's way per radian of each joint by the length of the chain beyond it."""
-    if not card.kinematics:
-        return [math.inf] * len(names)
-    chain = [frame.name for frame in card.kinematics]
-    lengths = [math.hypot(*frame.origin_m) for frame in card.kinematics]
+    chain = [frame.name for frame in tool.chain]
+    lengths = [math.hypot(*frame.origin_m) for frame in tool.chain]
     return [sum(lengths[chain.index(name) + 1 :]) if name in chain else 0.0 for name in names]

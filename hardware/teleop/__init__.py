@@ -1,7 +1,7 @@
 """Teleoperation: devices that a person moves a robot with, and how their controls become targets."""
 
 from hardware.teleop.devices import DEVICES, SERVICE_CONTROL, make_device
-from hardware.teleop.mapping import TeleopMapping, load_mapping, mapping_names
+from hardware.teleop.mapping import TeleopMapping, load_mapping, mapping_name, mapping_names
 from hardware.teleop.reading import Device, Event, LinkState, Pose, Reading, Status
 from hardware.teleop.scripted import ScriptedDevice
 from hardware.teleop.session import Operator, TeleopStep
@@ -21,5 +21,6 @@ __all__ = [
     "TeleopStep",
     "load_mapping",
     "make_device",
+    "mapping_name",
     "mapping_names",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardware.command import CommandKind, FloatArray
 from hardware.errors import ConfigError, ConfigErrors
-from hardware.kinematics import SerialChain
+from hardware.kinematics import SerialChain, tool_chains
 from hardware.robot import RobotCard
 from hardware.teleop.mapping import ANGULAR, LINEAR, Part, PartMode, TeleopMapping
 from hardware.teleop.parts import JointPart, Joints, Tool, Vehicle
@@ -32,24 +32,19 @@ class TeleopBinding:
     lead_rad: FloatArray
     # The parts that move joints.
     parts: Mapping[str, JointPart]
+    # The controls without which some of them stay, by the same names.
+    engage: Mapping[str, str]
     # The part that moves a vehicle's reference; None: there is none.
     vehicle: Vehicle | None
 
 
-def bind_mapping(
-    mapping: TeleopMapping,
-    card: RobotCard,
-    interface: str,
-    *,
-    chains: Mapping[str, SerialChain] | None = None,
-) -> TeleopBinding:
-    """Bind a mapping to a robot.
+def bind_mapping(mapping: TeleopMapping, card: RobotCard, interface: str) -> TeleopBinding:
+    """Bind a mapping to a robot; a part that moves in space is the tool of its name.
 
     Args:
         mapping: what a device does.
         card: the robot.
         interface: a key of `card.commands`.
-        chains: the chain to each tool by the name of its part; the only tool has the card's.
 
     Returns:
         The binding.
@@ -81,14 +76,17 @@ def bind_mapping(
             mend="choose an interface of that kind",
         )
     limits = spec.limit_array("lower"), spec.limit_array("upper"), spec.limit_array("velocity")
+    chains = tool_chains(card, spec.names)
     parts: dict[str, JointPart] = {}
+    engage: dict[str, str] = {}
     lead = np.full(len(spec.names), min(part.lead_rad for part in mapping.parts.values()))
     owners: dict[str, str] = {}
     for name, part in mapping.parts.items():
         here = f"{where}: part {name!r}"
-        chain = _chain(name, part, mapping, card, spec.names, chains or {}, here, findings)
+        chain = _chain(name, part, chains, here, findings)
         carried = set() if chain is None else set(chain.joints)
-        moved = [n for n in (*part.axes, *part.follow) if chain is None or n not in (*LINEAR, *ANGULAR)]
+        in_space = (*LINEAR, *ANGULAR) if part.mode is PartMode.CARTESIAN else ()
+        moved = [n for n in (*part.axes, *part.follow) if n not in in_space]
         for element in moved:
             if element not in spec.names or element in carried:
                 findings.append(_unknown(element, here, [n for n in spec.names if n not in carried]))
@@ -104,15 +102,17 @@ def bind_mapping(
                 )
         if findings:
             continue
+        if part.engage:
+            engage |= {name: part.engage, f"{name} joints": part.engage}
         if chain is not None:
-            parts[name] = Tool(part, chain, limits, card.workspace)
+            parts[name] = Tool(part, chain, limits, card.workspace_of(name))
         if moved:
             parts[f"{name} joints"] = Joints(part, spec.names, limits)
     if findings:
         raise ConfigErrors(findings, where=where)
     measured = card.observations[_TERM].names
     order = np.array([measured.index(n) for n in spec.names])
-    return TeleopBinding(spec.names, order, limits[0], limits[1], lead, parts, None)
+    return TeleopBinding(spec.names, order, limits[0], limits[1], lead, parts, engage, None)
 
 
 def _bind_vehicle(mapping: TeleopMapping, card: RobotCard, where: str) -> TeleopBinding:
@@ -130,36 +130,25 @@ def _bind_vehicle(mapping: TeleopMapping, card: RobotCard, where: str) -> Teleop
         raise ConfigErrors(findings, where=where)
     nothing = np.zeros(0)
     order = np.zeros(0, dtype=np.intp)
-    return TeleopBinding((), order, nothing, nothing, nothing, {}, Vehicle(part, card.geofence))
+    return TeleopBinding((), order, nothing, nothing, nothing, {}, {}, Vehicle(part, card.geofence))
 
 
 def _chain(
-    name: str,
-    part: Part,
-    mapping: TeleopMapping,
-    card: RobotCard,
-    names: tuple[str, ...],
-    chains: Mapping[str, SerialChain],
-    where: str,
-    findings: list[ConfigError],
+    name: str, part: Part, chains: Mapping[str, SerialChain], where: str, findings: list[ConfigError]
 ) -> SerialChain | None:
     """The chain to the tool of a part; None where it has none."""
     if part.mode is not PartMode.CARTESIAN:
         return None
-    if name in chains:
-        return chains[name]
-    tools = [n for n, p in mapping.parts.items() if p.mode is PartMode.CARTESIAN]
-    if card.kinematics and len(tools) == 1:
-        return SerialChain(card.kinematics, names)
-    findings.append(
-        ConfigError(
-            f"there is no kinematic chain for the tool of {name!r}",
-            where=where,
-            expected="a chain on the card for a single tool, or one given for each part",
-            mend="move its joints instead (mode: joints)",
+    if name not in chains:
+        findings.append(
+            ConfigError(
+                f"the robot has no tool {name!r}",
+                where=where,
+                expected="one of " + (", ".join(chains) or "none: nothing on its card moves in space"),
+                mend="name the part after a tool of the card, or move its joints (mode: joints)",
+            )
         )
-    )
-    return None
+    return chains.get(name)
 
 
 def _unknown(element: str, where: str, known: list[str]) -> ConfigError:

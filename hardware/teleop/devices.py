@@ -45,6 +45,9 @@ DEVICES: dict[str, DeviceKind] = {
     "so101_leader": DeviceKind(
         "hardware.teleop.so101_leader", "SO101Leader", "LeaderOptions", "reflexarc[drones]"
     ),
+    "so101_leader_pair": DeviceKind(
+        "hardware.teleop.so101_leader", "SO101LeaderPair", "LeaderPairOptions", "reflexarc[drones]"
+    ),
     "lerobot": DeviceKind(
         "hardware.teleop.lerobot_device", "LeRobotDevice", "LeRobotOptions", "reflexarc[policies]"
     ),

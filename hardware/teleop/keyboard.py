@@ -123,7 +123,7 @@ class KeyboardWindow:
             screen.blit(
                 small.render(control, True, _COLOURS[LinkState.ENGAGED] if is_down else _TEXT), (left, top)
             )
-            screen.blit(small.render(words, True, _DIM), (left + 80, top))
+            screen.blit(small.render(words, True, _DIM), (left + 96, top))
         values = "  ".join(f"{n} {v:.2f}" for n, v in list(status.values.items())[:4])
         screen.blit(small.render(values, True, _DIM), (margin, self._options.height - 34))
         self._pygame.display.flip()

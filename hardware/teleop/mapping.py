@@ -11,6 +11,7 @@ from typing import Any
 
 from hardware import schema
 from hardware.errors import ConfigError
+from hardware.robot import RobotCard
 from hardware.teleop.reading import Event
 
 MAPPING_SCHEMA = "reflexarc/teleop/1"
@@ -33,8 +34,8 @@ class Frame(enum.StrEnum):
 
     # The robot's base, or a vehicle's world.
     BASE = "base"
-    # The base turned about the vertical: forward is away from the base towards the tool, or where a vehicle
-    # looks.
+    # The base turned about the vertical: forward is from the arm's first joint towards the tool, or where a
+    # vehicle looks.
     HEADING = "heading"
     # The tool itself.
     TOOL = "tool"
@@ -128,6 +129,9 @@ class Part:
 
     # How it is moved.
     mode: PartMode
+    # The control without which this part stays; the operator has authority while any such control is held.
+    # Empty: the part moves whenever the operator has authority.
+    engage: str = ""
     # The frame of x, y, z, roll, pitch and yaw, and of a pose that is followed.
     frame: Frame = Frame.BASE
     # Where the operator looks, about the vertical from the frame's x axis, radians: an operator who faces
@@ -167,9 +171,9 @@ class TeleopMapping:
     device: str
     # The kind of robot: arm, humanoid or quadrotor.
     robot_kind: str
-    # The control that gives the operator authority; see `hold`.
+    # The control that gives the operator authority; see `hold`. Empty: those of the parts do.
     engage: str
-    # The parts by name.
+    # The parts by name; one that moves in space is the tool of that name on the robot card.
     parts: Mapping[str, Part]
     # One sentence for people.
     description: str = ""
@@ -197,12 +201,19 @@ class TeleopMapping:
                 expected=repr(MAPPING_SCHEMA),
                 mend="use a mapping of this version",
             )
-        if not self.parts or not self.engage:
+        if not self.parts or not self.engages:
             raise ConfigError(
                 "no part" if not self.parts else "no control engages",
                 where=f"mapping {self.name!r}",
-                expected="at least one part, and a control to engage",
+                expected="at least one part, and a control to engage, for all or for some",
                 mend="add it",
+            )
+        if not self.hold and any(part.engage for part in self.parts.values()):
+            raise ConfigError(
+                "a part engages by itself, and one press of a control takes over",
+                where=f"mapping {self.name!r}",
+                expected="hold: true, where parts have controls to engage",
+                mend="leave one of them out",
             )
         known = {event.value for event in Event}
         for name in self.events:
@@ -220,6 +231,11 @@ class TeleopMapping:
                 expected="0.05 to 5 seconds",
                 mend="correct lost_after_s",
             )
+
+    @property
+    def engages(self) -> tuple[str, ...]:
+        """The controls that give authority."""
+        return tuple(name for name in (self.engage, *(p.engage for p in self.parts.values())) if name)
 
 
 def mapping_names() -> tuple[str, ...]:
@@ -252,6 +268,35 @@ def load_mapping(name_or_path: str | Path) -> TeleopMapping:
     return schema.load(TeleopMapping, path)
 
 
+def mapping_name(device: str, card: RobotCard) -> str:
+    """Find the mapping of a device to a robot.
+
+    Args:
+        device: what the operator holds, or the path of a mapping's YAML file.
+        card: the robot.
+
+    Returns:
+        The name of the mapping DEVICE_KIND, or DEVICE_pair where the robot has two arms; a path as it is.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if device.endswith(".yaml"):
+        return device
+    kind = "pair" if card.kind == "arm" and len(card.tools) == 2 else card.kind
+    name = f"{device}_{kind}"
+    if name not in mapping_names():
+        fitting = [m.removesuffix(f"_{kind}") for m in mapping_names() if m.endswith(f"_{kind}")]
+        robots = "two arms" if kind == "pair" else f"robots of kind {kind!r}"
+        raise ConfigError(
+            f"there is no mapping of {device!r} to {robots}",
+            where="teleoperation",
+            expected="one of " + ", ".join(fitting) + ", or the path of a mapping",
+            mend="choose another device, or write a mapping",
+        )
+    return name
+
+
 def legend(mapping: TeleopMapping) -> dict[str, str]:
     """Say what each control does.
 
@@ -262,19 +307,28 @@ def legend(mapping: TeleopMapping) -> dict[str, str]:
         Controls to words, in the order of the mapping; a control that goes both ways has two, with a slash.
     """
     words = {mapping.engage: "take over (hold)" if mapping.hold else "take over, give back"}
+    words |= {part.engage: f"move {name} (hold)" for name, part in mapping.parts.items()}
+    words.pop("", None)
     if mapping.clutch:
         words[mapping.clutch] = "clutch (hold)"
-    for part in mapping.parts.values():
+    # What a control does, by part: the same for all of them needs no name.
+    moves: dict[str, dict[str, str]] = {}
+    for name, part in mapping.parts.items():
         for element, axis in part.axes.items():
             up, down = _directions(element, axis.frame or part.frame)
             if axis.scale < 0:
                 up, down = down, up
             if axis.negative:
-                words[axis.control], words[axis.negative] = up, down
+                moves.setdefault(axis.control, {})[name] = up
+                moves.setdefault(axis.negative, {})[name] = down
             else:
-                words[axis.control] = f"{up} / {down}"
+                moves.setdefault(axis.control, {})[name] = f"{up} / {down}"
         if part.pose:
-            words[part.pose] = "pose"
+            moves.setdefault(part.pose, {})[name] = "pose"
+    for control, by_part in moves.items():
+        is_shared = len(by_part) == len(mapping.parts)
+        told = [w if is_shared or f"{p}_" in w else f"{p}: {w}" for p, w in by_part.items()]
+        words[control] = ", ".join(dict.fromkeys(told))
     words |= {control: name.replace("_", " ") for name, control in mapping.events.items()}
     return words
 

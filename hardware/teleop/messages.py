@@ -22,7 +22,8 @@ from hardware.teleop.reading import Pose, Status
 # What a page may say, and between which bounds.
 CONTROLS: dict[str, float] = {
     **dict.fromkeys(("left_x", "left_y", "right_x", "right_y"), -1.0),
-    **dict.fromkeys(("engage", "clutch", "grip_open", "grip_close", "tilt_up", "tilt_down"), 0.0),
+    **dict.fromkeys(("engage", "left", "right", "clutch"), 0.0),
+    **dict.fromkeys(("grip_open", "grip_close", "tilt_up", "tilt_down"), 0.0),
     **dict.fromkeys(("success", "failure", "discard", "emergency_stop"), 0.0),
 }
 # The name of the pose of a page that tracks its device.

@@ -67,11 +67,14 @@ class Tool:
         self._view = turn_by(np.array([0.0, 0.0, part.operator_yaw_rad]))
         self._position: FloatArray = np.zeros(3)
         self._rotation: FloatArray = np.eye(3)
+        # Where the arm is fixed: the heading is away from it.
+        self._root: FloatArray = np.zeros(3)
         self._start: tuple[Pose, FloatArray, FloatArray] | None = None
 
     def engage(self, target: FloatArray, reading: Reading) -> None:
         """Begin where the tool is."""
         self._position, self._rotation, _ = self._chain.jacobian(target)
+        self._root = self._chain.root(target)
         self._start = None
 
     def step(self, target: FloatArray, reading: Reading, *, is_clutched: bool, dt_s: float) -> None:
@@ -98,6 +101,7 @@ class Tool:
         self._rotation = attainable(self._chain, target, self._rotation)
         # What is out of reach is not gone after: the way back would begin with nothing happening.
         reached, _, _ = self._chain.jacobian(target)
+        self._root = self._chain.root(target)
         self._position = reached + _shorten(self._position - reached, self._part.lead_m)
 
     def _wanted(self, names: tuple[str, ...], reading: Reading) -> FloatArray:
@@ -113,7 +117,8 @@ class Tool:
         if frame is Frame.TOOL:
             return self._rotation
         if frame is Frame.HEADING:
-            return turn_by(np.array([0.0, 0.0, math.atan2(self._position[1], self._position[0])]))
+            away = self._position - self._root
+            return turn_by(np.array([0.0, 0.0, math.atan2(away[1], away[0])]))
         return self._view
 
     def _follow(self, pose: Pose | None, dt_s: float) -> None:

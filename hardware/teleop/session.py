@@ -6,13 +6,11 @@ that falls silent, a robot that is not measured, a stop. Authority then comes ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardware.command import FloatArray
-from hardware.kinematics import SerialChain
 from hardware.robot import Observation, RobotCard
 from hardware.teleop.binding import bind_mapping
 from hardware.teleop.mapping import TeleopMapping, legend
@@ -52,27 +50,21 @@ class Operator:
         mapping: what the device does.
         card: the robot.
         interface: a key of `card.commands`.
-        chains: the chain to each tool by the name of its part; a part that is missing has the card's.
 
     Raises:
         ConfigError: the mapping does not fit the robot; every mismatch is listed.
     """
 
-    def __init__(
-        self,
-        mapping: TeleopMapping,
-        card: RobotCard,
-        interface: str,
-        *,
-        chains: Mapping[str, SerialChain] | None = None,
-    ) -> None:
+    def __init__(self, mapping: TeleopMapping, card: RobotCard, interface: str) -> None:
         """Bind by name; nobody has authority."""
         self.mapping, self.card = mapping, card
-        self.binding = bind_mapping(mapping, card, interface, chains=chains)
+        self.binding = bind_mapping(mapping, card, interface)
         self.names = self.binding.names
         self._legend = legend(mapping)
         self._target: FloatArray = np.zeros(len(self.names))
         self._engaged = False
+        # The parts that are not moved now, though the operator has authority: they begin anew.
+        self._resting: set[str] = set()
         # Whether the engage control has been up since authority ended.
         self._armed = False
         self._was_engage_down = False
@@ -143,9 +135,10 @@ class Operator:
         self, reading: Reading, state: Observation | None, now_ns: int, *, is_alive: bool, is_stopped: bool
     ) -> None:
         """Who has authority after this reading."""
-        is_down = is_alive and reading.controls.get(self.mapping.engage, 0.0) > _PRESSED
+        engages = self.mapping.engages
+        is_down = is_alive and any(reading.controls.get(name, 0.0) > _PRESSED for name in engages)
         was_pressed = is_down and not self._was_engage_down
-        if self.mapping.engage in reading.pressed and is_alive and not self.mapping.hold:
+        if not self.mapping.hold and is_alive and not reading.pressed.isdisjoint(engages):
             was_pressed = True
         self._was_engage_down = is_down
         reason = self._obstacle(state, now_ns, is_alive=is_alive, is_stopped=is_stopped)
@@ -184,10 +177,16 @@ class Operator:
         measured = state.values["joint_position"][binding.order]
         if begins:
             self._target = np.clip(measured, binding.lower, binding.upper)
-            for part in binding.parts.values():
-                part.engage(self._target, reading)
+            self._resting = set(binding.parts)
         is_clutched = reading.controls.get(self.mapping.clutch, 0.0) > _PRESSED
-        for part in binding.parts.values():
+        for name, part in binding.parts.items():
+            control = binding.engage.get(name)
+            if control is not None and not reading.controls.get(control, 0.0) > _PRESSED:
+                self._resting.add(name)
+                continue
+            if name in self._resting:
+                self._resting.discard(name)
+                part.engage(self._target, reading)
             part.step(self._target, reading, is_clutched=is_clutched, dt_s=dt_s)
         lead = binding.lead_rad
         self._target = np.clip(self._target, measured - lead, measured + lead)

@@ -1,4 +1,4 @@
-"""An SO-101 leader arm: six limp servos whose angles are read over their bus.
+"""SO-101 leader arms, one or two: six limp servos each, whose angles are read over their bus.
 
 Speaks the STS3215's serial protocol itself (half duplex, 1 Mbit/s, little endian) and reads the calibration
 file that `lerobot-calibrate` writes. Tested against an emulated bus on a
@@ -132,6 +132,90 @@ class SO101Leader:
         # Header, id, length, error, two bytes of data, checksum.
         answer = self._port.read(8 * len(ids))
         return {ids[i]: count for i, count in positions(answer).items() if i in ids}
+
+
+@dataclass(frozen=True)
+class LeaderPairOptions:
+    """Where two leaders are, each on a bus of its own."""
+
+    # Their serial ports.
+    left_port: str
+    right_port: str
+    # Their calibration files of LeRobot (JSON).
+    left_calibration: str
+    right_calibration: str
+    # Bits a second.
+    baud_rate: int = 1_000_000
+    # How long to wait for the answers of the servos of one of them, seconds.
+    timeout_s: float = 0.02
+
+
+class SO101LeaderPair:
+    """Two leaders as one device: the controls of `SO101Leader`, with `left_` and `right_` before them.
+
+    Without one of them the other counts for nothing either.
+
+    Args:
+        options: where they are.
+
+    Raises:
+        ModuleNotFoundError: pyserial is not installed.
+        ConfigError: a calibration is missing or has faults, or both have the same port.
+    """
+
+    def __init__(self, options: LeaderPairOptions) -> None:
+        """Load both calibrations."""
+        if options.left_port == options.right_port:
+            raise ConfigError(
+                f"both leaders have the port {options.left_port}",
+                where="device 'so101_leader_pair'",
+                expected="a port for each",
+                mend="correct left_port or right_port",
+            )
+        ends = {
+            "left": (options.left_port, options.left_calibration),
+            "right": (options.right_port, options.right_calibration),
+        }
+        self._leaders = {
+            side: SO101Leader(LeaderOptions(port, calibration, options.baud_rate, options.timeout_s))
+            for side, (port, calibration) in ends.items()
+        }
+
+    @property
+    def address(self) -> str:
+        """Nothing has to be told."""
+        return ""
+
+    def open(self) -> None:
+        """Open both ports; where one cannot be, neither stays open."""
+        try:
+            for side, leader in self._leaders.items():
+                try:
+                    leader.open()
+                except Refusal as error:
+                    raise Refusal(f"{side}: {error}") from error
+        except Refusal:
+            self.close()
+            raise
+
+    def read(self, now_ns: int) -> Reading:
+        """Ask both; the reading is as old as the older one."""
+        readings = {side: leader.read(now_ns) for side, leader in self._leaders.items()}
+        problems = [f"{side}: {r.problem}" for side, r in readings.items() if not r.connected]
+        if problems:
+            self.close()
+            return lost("; ".join(problems))
+        controls = {f"{side}_{n}": x for side, r in readings.items() for n, x in r.controls.items()}
+        heard_ns = min(reading.heard_ns for reading in readings.values())
+        return Reading(connected=True, heard_ns=heard_ns, controls=controls)
+
+    def show(self, status: Status) -> None:
+        """They show nothing."""
+
+    def close(self) -> None:
+        """Close both ports."""
+        for leader in self._leaders.values():
+            leader.close()
 
 
 def load_calibration(path: str | Path) -> dict[str, Servo]:

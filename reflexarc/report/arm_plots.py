@@ -9,7 +9,7 @@ import numpy as np
 from hardware.command import FloatArray
 from reflexarc.demos.records import ArmRecord, Episode
 from reflexarc.report.style import DANGER, FLOWN, GOOD, INK, MUTED, REFERENCE, SERIES, new_figure
-from sim.worlds import so101
+from sim.worlds import so101, so101_table
 from sim.worlds.pick_cube import PickCubeSettings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def cubes(record: ArmRecord) -> Figure:
 
 
 def _height_cm(episode: Episode) -> FloatArray:
-    return np.asarray(100 * (episode.trace.qpos[:, _CUBE][:, 2] - so101.CUBE_EDGE_M / 2))
+    return np.asarray(100 * (episode.trace.qpos[:, _CUBE][:, 2] - so101_table.CUBE_EDGE_M / 2))
 
 
 def _frame_table(axes: Axes, settings: PickCubeSettings) -> None:

@@ -3,6 +3,8 @@
 import gymnasium
 
 gymnasium.register(id="reflexarc/PickCube-v0", entry_point="sim.tasks.pick_cube:PickCubeEnv")
+gymnasium.register(id="reflexarc/PairPickCube-v0", entry_point="sim.tasks.pair_pick_cube:PairPickCubeEnv")
+gymnasium.register(id="reflexarc/TwoHandReach-v0", entry_point="sim.tasks.two_hand_reach:TwoHandReachEnv")
 gymnasium.register(id="reflexarc/PushT-v0", entry_point="sim.tasks.push_t:PushTEnv")
 gymnasium.register(id="reflexarc/PegInsert-v0", entry_point="sim.tasks.peg_insert:PegInsertEnv")
 gymnasium.register(

@@ -154,7 +154,7 @@ class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignor
         )
 
 
-_COUNTS = {6: "six", 7: "seven"}
+_COUNTS = {6: "six", 7: "seven", 12: "twelve", 17: "seventeen"}
 
 
 def _observation_spaces(world: ArmWorld, image_size: tuple[int, int] | None) -> dict[str, spaces.Space[Any]]:

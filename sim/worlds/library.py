@@ -12,6 +12,8 @@ from sim.worlds.arm_world import ArmWorld
 # What a robot card calls a world (`parameters: {world: ...}`), and the class behind it.
 _WORLDS = {
     "so101_pick_cube": "sim.worlds.pick_cube:PickCubeWorld",
+    "so101_pair_pick_cube": "sim.worlds.pair_pick_cube:PairPickCubeWorld",
+    "g1_upper_reach": "sim.worlds.two_hand_reach:TwoHandReachWorld",
     "panda_push_t": "sim.worlds.push_t:PushTWorld",
     "panda_peg_insert": "sim.worlds.peg_insert:PegInsertWorld",
 }

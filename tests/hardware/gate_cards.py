@@ -19,6 +19,7 @@ from hardware.robot import (
     Observation,
     RobotCard,
     TermSpec,
+    ToolSpec,
 )
 
 LATENCY = LatencyCard(observation=Delay(), command=Delay())
@@ -87,12 +88,16 @@ def arm_card(**changes):
             ),
         },
         "latency": LATENCY,
-        "kinematics": (
-            JointFrame("turn", (0.0, 0.0, BASE_HEIGHT_M), UPRIGHT),
-            JointFrame("lift", (0.0, 0.0, 0.0), UPRIGHT, axis=(0.0, 1.0, 0.0)),
-            JointFrame("bend", (UPPER_ARM_M, 0.0, 0.0), UPRIGHT, axis=(0.0, 1.0, 0.0)),
-            JointFrame("", (FOREARM_M, 0.0, 0.0), UPRIGHT),
-        ),
+        "tools": {
+            "arm": ToolSpec(
+                (
+                    JointFrame("turn", (0.0, 0.0, BASE_HEIGHT_M), UPRIGHT),
+                    JointFrame("lift", (0.0, 0.0, 0.0), UPRIGHT, axis=(0.0, 1.0, 0.0)),
+                    JointFrame("bend", (UPPER_ARM_M, 0.0, 0.0), UPRIGHT, axis=(0.0, 1.0, 0.0)),
+                    JointFrame("", (FOREARM_M, 0.0, 0.0), UPRIGHT),
+                )
+            )
+        },
         "workspace": Box((0.05, -0.3, 0.02), (0.5, 0.3, 0.45)),
         "frozen_after_s": 0.3,
     }

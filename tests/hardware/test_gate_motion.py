@@ -8,9 +8,10 @@ import pytest
 from gate_cards import HOME, JOINTS, arm_card, joint_spec, tool_of
 from gate_line import KEEP, LIMITED, PASS, SAFE, Line
 
-from hardware.command import CommandKind, SafeAction
+from hardware.command import Command, CommandKind, SafeAction
 from hardware.gate import GATE_SOURCE, CommandGate, GateConfig
-from hardware.robot import Limit
+from hardware.kinematics import tool_chains
+from hardware.robot import Box, JointFrame, Limit, Observation, TermSpec, ToolSpec
 
 
 def joint_line(*, config=None, workspace=None, **changes):
@@ -365,22 +366,76 @@ def test_the_tool_stays_in_the_workspace_and_slides_along_its_side():
     assert verdict.action is PASS
 
 
-def test_a_workspace_without_known_levers_is_kept_to_as_well():
-    card = dataclasses.replace(arm_card(), kinematics=())
-    asked = []
+def test_every_tool_stays_in_its_own_workspace_and_does_not_hold_the_other_back():
+    """Two of the test arm at one base; the right one may go less far to its side than the card says."""
+    arm, spec = arm_card(), joint_spec()
+    names = [f"{side}_{name}" for side in ("left", "right") for name in spec.limits]
+    tools = {
+        side: ToolSpec(
+            tuple(dataclasses.replace(f, name=f"{side}_{f.name}" if f.name else "") for f in chain),
+            Box((0.05, -0.1, 0.02), (0.5, 0.3, 0.45)) if side == "right" else None,
+        )
+        for side, chain in (("left", arm.tools["arm"].chain), ("right", arm.tools["arm"].chain))
+    }
+    card = arm_card(
+        tools=tools,
+        commands={"joints": joint_spec(limits=dict(zip(names, [*spec.limits.values()] * 2, strict=True)))},
+        observations={"joint_position": TermSpec(tuple(names), "rad")},
+    )
+    gate = CommandGate(card, "joints")
+    now, posture = 10**9, np.array([*HOME, *HOME])
+    lowest = {"left": 0.0, "right": 0.0}
+    causes = set()
+    # The left arm swings inside; the right one is told to go out by its side, then both are.
+    for k in range(300):
+        left = HOME[0] + 0.1 * (1.0 - math.cos(0.05 * k)) if k < 200 else -1.0
+        wanted = np.array([left, *HOME[1:], -0.6, *HOME[1:]])
+        command = Command(CommandKind.JOINT_POSITION, tuple(names), wanted, now, now, "operator")
+        state = Observation({"joint_position": posture}, now, now)
+        verdict = gate.filter(command, state, now, now)
+        posture = verdict.command.values
+        for side, row in (("left", posture[:3]), ("right", posture[3:])):
+            lowest[side] = min(lowest[side], tool_of(row)[1])
+        if k < 200:
+            causes |= set(verdict.reasons)
+            assert posture[0] == pytest.approx(left, abs=1e-12), "the left arm is held back"
+        now += spec.period_ns
+    assert "workspace" in causes
+    assert -0.1 - 1e-9 <= lowest["right"] < -0.098
+    assert -0.3 - 1e-9 <= lowest["left"] < -0.295
 
-    def tool_positions(postures):
-        asked.append(postures.shape)
-        return np.array([tool_of(row) for row in postures])
 
-    gate = CommandGate(card, "joints", tool_positions=tool_positions)
-    line = Line(CommandKind.JOINT_POSITION)
-    line.gate = gate
-    for _ in range(60):
-        verdict = line.send((-1.0, -0.9, 1.7))
-        assert tool_of(verdict.command.values)[1] >= -0.3
-        line.after()
-    assert all(len(shape) == 2 and shape[1] == 3 for shape in asked)
+def test_tools_on_one_waist_are_kept_inside_together():
+    """The waist takes one tool out of its box where it brings the other one in."""
+    upright = (1.0, 0.0, 0.0, 0.0)
+    waist = JointFrame("turn", (0.0, 0.0, 0.0), upright)
+    tools = {
+        side: ToolSpec(
+            (waist, JointFrame(name, (0.0, y, 0.1), upright), JointFrame("", (0.3, 0.0, 0.0), upright)),
+            Box((-0.1, y - 0.15, 0.0), (0.6, y + 0.15, 0.5)),
+        )
+        for side, name, y in (("left", "lift", 0.2), ("right", "bend", -0.2))
+    }
+    line = joint_line()
+    card = arm_card(tools=tools, workspace=None, commands={"joints": joint_spec()})
+    line.gate = CommandGate(card, "joints")
+    line.posture = (0.0, 0.0, 0.0)
+    chains = tool_chains(card, card.commands["joints"].names)
+    random = np.random.default_rng(3)
+    told = set()
+    for _ in range(40):
+        goal = random.uniform((-1.0, -1.0, 0.0), (1.0, 0.5, 2.0))
+        for _ in range(15):
+            verdict = line.send(tuple(goal))
+            line.posture = tuple(verdict.command.values)
+            line.after()
+            told |= set(verdict.reasons)
+            for side, chain in chains.items():
+                x, y, _ = chain.tool_positions(verdict.command.values[None])[0]
+                box = tools[side].workspace
+                assert box.lower_m[0] - 1e-9 <= x <= box.upper_m[0] + 1e-9
+                assert box.lower_m[1] - 1e-9 <= y <= box.upper_m[1] + 1e-9
+    assert "workspace" in told
 
 
 def test_cartesian_commands_stop_at_the_workspace_and_say_so():
@@ -417,7 +472,7 @@ def test_another_posture_term_can_be_named():
 
 
 def test_a_workspace_needs_kinematics():
-    card = dataclasses.replace(arm_card(), kinematics=())
+    card = dataclasses.replace(arm_card(), tools={})
     with pytest.raises(ValueError, match="robot card 'test_arm': workspace: the card has a workspace"):
         CommandGate(card, "joints")
 

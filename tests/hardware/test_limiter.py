@@ -17,8 +17,8 @@ LIMITS = (
 )
 
 
-def limiter(period_s=0.02, limits=LIMITS, workspace=None):
-    made = MotionLimiter(limits, names="abc"[: len(limits)], period_s=period_s, workspace=workspace)
+def limiter(period_s=0.02, limits=LIMITS, workspaces=()):
+    made = MotionLimiter(limits, names="abc"[: len(limits)], period_s=period_s, workspaces=workspaces)
     made.restart([0.0] * len(limits))
     return made
 
@@ -157,7 +157,7 @@ ARM = (
 
 def test_random_postures_keep_the_tool_inside():
     workspace, _ = arm_workspace()
-    made = limiter(limits=ARM, workspace=workspace)
+    made = limiter(limits=ARM, workspaces=[workspace])
     made.restart(HOME)
     rng = np.random.default_rng(9)
     goals = rng.uniform([x.lower for x in ARM], [x.upper for x in ARM], (40, 3))
@@ -169,7 +169,7 @@ def test_random_postures_keep_the_tool_inside():
 def test_a_slow_motion_out_of_the_workspace_is_stopped_at_its_side():
     """Every step and every stopping plan keeps to range, velocity, acceleration and jerk."""
     workspace, _ = arm_workspace()
-    made = limiter(limits=ARM, workspace=workspace)
+    made = limiter(limits=ARM, workspaces=[workspace])
     made.restart(HOME)
     reasons = set()
     for k in range(1, 800):
@@ -183,7 +183,7 @@ def test_a_slow_motion_out_of_the_workspace_is_stopped_at_its_side():
 
 def test_far_from_the_sides_the_kinematics_are_hardly_asked():
     workspace, asked = arm_workspace((-2.0, -2.0, -2.0), (2.0, 2.0, 2.0))
-    made = limiter(limits=ARM, workspace=workspace)
+    made = limiter(limits=ARM, workspaces=[workspace])
     made.restart(HOME)
     for k in range(500):
         s = 0.1 - 0.1 * math.cos(1.5 * k * 0.02)
@@ -195,7 +195,7 @@ def test_a_workspace_that_is_not_a_number_admits_nothing():
     workspace = Workspace(
         (-1, -1, -1), (1, 1, 1), tool_positions=lambda q: np.full((len(q), 3), np.nan), lever_m=(1.0,) * 3
     )
-    made = limiter(limits=ARM, workspace=workspace)
+    made = limiter(limits=ARM, workspaces=[workspace])
     assert not made.admits(HOME)
     made.restart(HOME)
     assert made.step([HOME[0] + 1e-4, *HOME[1:]])[0] == list(HOME)

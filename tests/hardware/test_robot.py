@@ -227,3 +227,12 @@ def test_an_observation_knows_its_age_and_whether_it_is_finite():
 def test_a_specification_says_who_owns_the_safe_action():
     assert isinstance(joint_spec(), CommandSpec)
     assert [action.value for action in SafeAction] == ["hold", "damp", "ramp_to_zero", "land"]
+
+
+def test_a_tool_may_have_a_workspace_of_its_own():
+    box = Box((0.0, 0.0, 0.0), (0.1, 0.1, 0.1))
+    card = arm_card()
+    both = {"left": card.tools["arm"], "right": dataclasses.replace(card.tools["arm"], workspace=box)}
+    card = dataclasses.replace(card, tools=both)
+    assert (card.workspace_of("left"), card.workspace_of("right")) == (card.workspace, box)
+    assert dataclasses.replace(card, workspace=None).workspace_of("left") is None

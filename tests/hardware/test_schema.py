@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from hardware import schema
 from hardware.cards import card_names, load_robot_card
@@ -222,6 +223,24 @@ def test_the_cards_that_come_with_the_house_are_good_and_survive_a_round_trip(na
     path = tmp_path / "again.yaml"
     path.write_text(schema.dump(card), encoding="utf-8")
     assert load_robot_card(path) == card
+
+
+def test_a_card_of_an_earlier_version_is_read_its_chain_is_that_of_the_only_tool(tmp_path):
+    card = load_robot_card("so101_twin")
+    data = yaml.safe_load(schema.dump(card))
+    data["kinematics"] = data.pop("tools")["arm"]["chain"]
+    path = tmp_path / "earlier.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert load_robot_card(path) == card
+    # A fault in it is named by where it is now.
+    del data["kinematics"][0]["origin_m"]
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tools\.arm\.chain\[0\]: the field 'origin_m' is missing"):
+        load_robot_card(path)
+    # Both at once is no card of any version.
+    path.write_text(yaml.safe_dump({**data, "tools": {}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="unknown field 'kinematics'"):
+        load_robot_card(path)
 
 
 def test_the_schema_beside_the_cards_is_the_one_of_the_code():

@@ -57,7 +57,8 @@ def test_an_operator_joins_a_robot_is_seen_and_leaves_in_order(domain, capsys):
     with SystemRunner("arm", arguments, on_line=lambda n, line: lines.append(line), domain_id=domain):
         assert wait_for(lambda: any("all active" in line for line in lines)), lines
         assert refused(capsys, "--search-s", "1")["what"] == "nobody teleoperates /so101"
-        assert "there is no mapping 'theremin_arm'" in refused(capsys, "theremin")["what"]
+        what = refused(capsys, "theremin")["what"]
+        assert what == "there is no mapping of 'theremin' to robots of kind 'arm'"
         assert "unknown option 'hue'" in refused(capsys, "browser", "--options", '{"hue": 1}')["what"]
         assert "options is 'blue'" in refused(capsys, "browser", "--options", "blue")["what"]
         process = subprocess.Popen(

@@ -1,16 +1,22 @@
-"""The arm in the twin and what a test of teleoperation wants to know of it."""
+"""The arm in the twin, what a test of teleoperation wants to know of it, and a hand at a gamepad."""
 
 import contextlib
 import math
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
 from reflexarc_ros import qos
 from reflexarc_ros.runner import SystemRunner
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from hardware.cards import load_robot_card
 from tests.reflexarc_ros.conftest import Client, wait_for
 
 PATIENCE_S = 60.0
@@ -27,7 +33,9 @@ class Stand:
             on_line=lambda node, line: self.lines.append(f"[{node}] {line}"),
             domain_id=domain_id,
         )
-        self.client = Client(domain_id, {"arm": "/so101", "quadrotor": "/quadrotor"}[system])
+        self.robot = arguments.get("robot", {"arm": "so101_twin", "quadrotor": "quadrotor_twin"}[system])
+        self.namespace = f"/{load_robot_card(self.robot).name}"
+        self.client = Client(domain_id, self.namespace)
         self.joints, self.speeds, self.status, self.events, self.is_stopped = {}, {}, {}, [], False
         node = self.client.node
         node.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR)
@@ -50,6 +58,7 @@ class Stand:
         return "\n".join([*self.lines[-60:], str(self.status)])
 
     def _on_joints(self, message):
+        self.stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         self.joints = dict(zip(message.name, message.position, strict=True))
         self.speeds = dict(zip(message.name, message.velocity, strict=True))
 
@@ -94,6 +103,38 @@ class Stand:
 
     def moved(self, start, names, least_rad=0.1):
         return max(abs(self.joints[n] - start[n]) for n in names) > least_rad
+
+
+class Hand:
+    """A hand at a gamepad in a teleop_node that joins a running system."""
+
+    def __init__(self, stand, domain_id, mapping="gamepad_arm"):
+        self._client, self._node = stand.client, f"{stand.namespace}/teleop_node"
+        script = Path(__file__).parent / "gamepad_teleop_node.py"
+        parameters = {"card": stand.robot, "mapping": mapping, "use_sim_time": "true"}
+        words = [w for name, value in parameters.items() for w in ("-p", f"{name}:={value}")]
+        self.process = subprocess.Popen(
+            [sys.executable, script, "--ros-args", "-r", f"__ns:={stand.namespace}", *words],
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "SDL_VIDEODRIVER": "dummy"},
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+    def activate(self):
+        client = self._client
+        assert client.change(self._node, Transition.TRANSITION_CONFIGURE)
+        assert client.change(self._node, Transition.TRANSITION_ACTIVATE)
+
+    def do(self, *lines):
+        for line in lines:
+            self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def is_near(value, other, tolerance):

@@ -9,16 +9,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from lifecycle_msgs.msg import Transition
 from reflexarc_ros.bringup import nodes
 from std_srvs.srv import SetBool, Trigger
-from teleop_stand import PATIENCE_S, Stand
+from teleop_stand import PATIENCE_S, Hand, Stand
 
 from hardware import ConfigError
 from tests.reflexarc_ros.conftest import wait_for
@@ -65,38 +62,6 @@ def test_an_operator_takes_the_place_of_a_policy_or_of_a_program():
 
 
 # --- gamepad -----------------------------------------------------------------------------------
-
-
-class Hand:
-    """A hand at a gamepad in a teleop_node that joins a running system."""
-
-    def __init__(self, stand, domain_id):
-        self._client = stand.client
-        script = Path(__file__).parent / "gamepad_teleop_node.py"
-        parameters = {"card": "so101_twin", "mapping": "gamepad_arm", "use_sim_time": "true"}
-        words = [w for name, value in parameters.items() for w in ("-p", f"{name}:={value}")]
-        self.process = subprocess.Popen(
-            [sys.executable, script, "--ros-args", "-r", "__ns:=/so101", *words],
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "SDL_VIDEODRIVER": "dummy"},
-            stdin=subprocess.PIPE,
-            text=True,
-        )
-
-    def activate(self):
-        client = self._client
-        assert client.change("/so101/teleop_node", Transition.TRANSITION_CONFIGURE)
-        assert client.change("/so101/teleop_node", Transition.TRANSITION_ACTIVATE)
-
-    def do(self, *lines):
-        for line in lines:
-            self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def test_a_gamepad_drives_the_arm_and_its_loss_ends_in_hold(domain_id):

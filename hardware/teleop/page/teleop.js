@@ -12,6 +12,7 @@ const sticks = { left_x: 0, left_y: 0, right_x: 0, right_y: 0 };
 const held = new Set();
 const pressed = new Set();
 let touched = 0;
+let side = "left";
 let pose = null;
 let isTracking = false;
 let socket = null;
@@ -39,6 +40,8 @@ function send() {
   const controls = { ...sticks };
   for (const name of held) controls[name] = 1;
   controls.engage = touched > 0 || held.size > 0 || isTracking ? 1 : 0;
+  controls.left = side !== "right" ? controls.engage : 0;
+  controls.right = side !== "left" ? controls.engage : 0;
   socket.send(JSON.stringify({
     type: "input", controls, pressed: [...pressed], pose, echo, held_ms: echo === null ? 0 : performance.now() - echoAt,
   }));
@@ -78,6 +81,7 @@ function label(legend) {
   }
   for (const button of document.querySelectorAll(".hold")) button.hidden = !(button.dataset.control in legend);
   for (const button of document.querySelectorAll("[data-event]")) button.hidden = !(button.dataset.event in legend);
+  byId("sides").hidden = !("left" in legend && "right" in legend);
   motionIsMapped = "phone" in legend;
   offerTracking();
 }
@@ -137,6 +141,28 @@ for (const button of document.querySelectorAll(".hold")) {
     button.classList.add("held");
   });
   for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) button.addEventListener(kind, release);
+}
+
+const sides = [...document.querySelectorAll("[data-side]")];
+function choose(button) {
+  // Nothing that is held goes over to the other arm.
+  letGo();
+  side = button.dataset.side;
+  for (const other of sides) {
+    other.setAttribute("aria-checked", String(other === button));
+    other.tabIndex = other === button ? 0 : -1;
+  }
+}
+for (const button of sides) {
+  button.addEventListener("click", () => choose(button));
+  button.addEventListener("keydown", (event) => {
+    const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const next = sides[(sides.indexOf(button) + way + sides.length) % sides.length];
+    choose(next);
+    next.focus();
+  });
 }
 
 for (const button of document.querySelectorAll("[data-event]")) {

@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from hardware.errors import Refusal
+from hardware.errors import ConfigError, Refusal
 from hardware.teleop import LinkState, Status, load_mapping, make_device
 from hardware.teleop.gamepad import Gamepad, GamepadOptions
 from hardware.teleop.keyboard import KeyboardWindow, WindowOptions
 from hardware.teleop.lerobot_device import LeRobotDevice, LeRobotOptions
-from hardware.teleop.so101_leader import LeaderOptions, SO101Leader, positions
+from hardware.teleop.so101_leader import (
+    LeaderOptions,
+    LeaderPairOptions,
+    SO101Leader,
+    SO101LeaderPair,
+    positions,
+)
 from hardware.teleop.spacemouse import SpaceMouse, SpaceMouseOptions
 from hardware.teleop.terminal import TerminalKeyboard, TerminalOptions, keys
 
@@ -407,6 +413,57 @@ def test_a_leader_without_power_is_refused_with_the_names_of_its_joints(bus, cal
     missing = SO101Leader(LeaderOptions(port="/dev/none", calibration=str(calibration)))
     with pytest.raises(Refusal, match="the leader's port /dev/none cannot be opened"):
         missing.open()
+
+
+@pytest.fixture
+def buses():
+    made = [ServoBus(), ServoBus()]
+    yield made
+    for one in made:
+        if one._running:
+            one.unplug()
+
+
+def leader_pair(buses, calibration, **changes):
+    ports = {"left_port": buses[0].port, "right_port": buses[1].port} | changes
+    paths = {"left_calibration": str(calibration), "right_calibration": str(calibration)}
+    return SO101LeaderPair(LeaderPairOptions(**ports, **paths, timeout_s=0.5))
+
+
+def test_two_leaders_are_one_device_with_the_sides_before_their_joints(buses, calibration):
+    device = leader_pair(buses, calibration)
+    device.open()
+    assert [bus.torque(1) for bus in buses] == [0, 0]
+    buses[0].place(2, 3024)
+    buses[1].place(6, 1500)
+    reading = device.read(5)
+    follow = [name for part in load_mapping("so101_leader_pair").parts.values() for name in part.follow]
+    assert sorted(reading.controls) == sorted(follow)
+    assert (reading.connected, reading.heard_ns) == (True, 5)
+    assert reading.controls["left_shoulder_lift"] == pytest.approx(math.pi / 2)
+    assert reading.controls["right_shoulder_lift"] != pytest.approx(math.pi / 2)
+    assert reading.controls["right_gripper"] == pytest.approx(0.25)
+    # As old as the older one.
+    buses[1].silent.add(3)
+    for one in device._leaders.values():
+        one._port.timeout = 0.05
+    assert device.read(9).heard_ns == 5
+    device.close()
+
+
+def test_without_one_leader_the_other_counts_for_nothing(buses, calibration):
+    device = leader_pair(buses, calibration)
+    device.open()
+    buses[1].unplug()
+    reading = device.read(1)
+    assert not reading.connected
+    assert reading.problem.startswith("right: the leader has gone")
+    assert not device.read(2).connected
+    with pytest.raises(Refusal, match="right: the leader's port .* cannot be opened"):
+        device.open()
+    assert not device.read(3).connected, "the left one stays closed, too"
+    with pytest.raises(ConfigError, match="both leaders have the port"):
+        leader_pair(buses, calibration, right_port=buses[0].port)
 
 
 def test_garbage_between_answers_is_skipped():

@@ -6,12 +6,17 @@ import math
 import pytest
 
 from hardware import ConfigError, load_robot_card, schema
-from hardware.teleop import DEVICES, Operator, load_mapping, make_device, mapping_names
+from hardware.teleop import DEVICES, Operator, load_mapping, make_device, mapping_name, mapping_names
 from hardware.teleop.gamepad import AXES, BUTTONS
 from hardware.teleop.mapping import Axis, Part, PartMode, TeleopMapping, legend
 from hardware.teleop.messages import CONTROLS, POSE
 
-CARDS = {"arm": "so101_twin", "quadrotor": "quadrotor_twin"}
+CARDS = {
+    "arm": "so101_twin",
+    "pair": "so101_pair_twin",
+    "humanoid": "g1_upper_twin",
+    "quadrotor": "quadrotor_twin",
+}
 
 
 @pytest.mark.parametrize("name", mapping_names())
@@ -19,9 +24,10 @@ def test_every_mapping_that_comes_along_fits_its_robot_and_its_device(name):
     mapping = load_mapping(name)
     assert mapping.name == name
     assert mapping.description.endswith(".")
-    assert name.endswith(mapping.robot_kind)
+    device, _, robot = name.rpartition("_")
     assert mapping.device in DEVICES
-    card = load_robot_card(CARDS[mapping.robot_kind])
+    card = load_robot_card(CARDS[robot])
+    assert mapping_name(device, card) == name
     operator = Operator(mapping, card, next(iter(card.commands)))
     assert operator.binding.parts or operator.binding.vehicle
     known = {"gamepad": {*AXES, *BUTTONS}, "browser": {*CONTROLS, POSE}}.get(mapping.device)
@@ -54,6 +60,37 @@ def test_the_legend_says_what_each_control_does():
     assert [keys[k] for k in ("w", "s", "a", "r", "i")] == ["forward", "back", "left", "up", "tilt up"]
     assert keys["space"] == "take over, give back"
     assert legend(changed(parts={"a": Part(PartMode.JOINTS, axes={"j": Axis(1.0, "k")})}))["k"] == "j + / j -"
+
+
+def test_of_several_parts_the_legend_says_which_one_a_control_moves():
+    words = legend(load_mapping("gamepad_pair"))
+    assert words["left_shoulder"] == "move left (hold)"
+    assert words["left_y"] == "left: back / forward"
+    assert (words["b"], words["right_trigger"]) == ("right: turn right", "close right_gripper")
+    assert "" not in words
+    # One pad moves the arm that the switch says: no side belongs to it.
+    words = legend(load_mapping("browser_pair"))
+    assert (words["left_y"], words["left"]) == ("forward / back", "move left (hold)")
+
+
+def test_a_device_has_a_mapping_of_its_own_for_two_arms():
+    pair = load_robot_card("so101_pair_twin")
+    assert mapping_name("gamepad", pair) == "gamepad_pair"
+    assert mapping_name("mine.yaml", pair) == "mine.yaml"
+    with pytest.raises(
+        ConfigError, match="there is no mapping of 'spacemouse' to two arms. Expected one of br"
+    ):
+        mapping_name("spacemouse", pair)
+
+
+def test_parts_that_engage_by_themselves_are_held():
+    mapping = load_mapping("gamepad_pair")
+    assert mapping.engages == ("left_shoulder", "right_shoulder")
+    with pytest.raises(ConfigError, match="a part engages by itself, and one press of a control takes over"):
+        dataclasses.replace(mapping, hold=False)
+    free = {name: dataclasses.replace(part, engage="") for name, part in mapping.parts.items()}
+    with pytest.raises(ConfigError, match="no control engages. Expected .* for all or for some"):
+        dataclasses.replace(mapping, parts=free)
 
 
 def plain(name):
@@ -123,7 +160,7 @@ def arm_part(**fields):
         (
             changed(parts={"left": arm_part()["arm"], "right": arm_part()["arm"]}),
             "so101_twin",
-            "there is no kinematic chain for the tool of 'left'",
+            "the robot has no tool 'left'. Expected one of arm",
         ),
         (
             changed(robot_kind="quadrotor"),

@@ -8,7 +8,7 @@ import pytest
 
 from hardware import load_robot_card
 from hardware.frames import rotation_matrix, turn_by, turn_of
-from hardware.kinematics import SerialChain
+from hardware.kinematics import tool_chains
 from hardware.reference import Reference
 from hardware.robot import Box
 from hardware.teleop import Pose, Reading, load_mapping
@@ -18,7 +18,7 @@ from hardware.teleop.parts import Tool, Vehicle
 
 CARD = load_robot_card("so101_twin")
 SPEC = CARD.commands["joints"]
-CHAIN = SerialChain(CARD.kinematics, SPEC.names)
+CHAIN = tool_chains(CARD, SPEC.names)["arm"]
 HOME = np.array([0.0, -0.55, 0.35, 1.45, 0.0, 0.5])
 LIMITS = SPEC.limit_array("lower"), SPEC.limit_array("upper"), SPEC.limit_array("velocity")
 BROWSER = load_mapping("browser_arm").parts["arm"]
@@ -100,12 +100,18 @@ def test_the_wrist_rolls_about_the_tool_and_tilts_about_the_arm():
     assert np.linalg.norm(turn_of(after @ before.T)) == pytest.approx(0.8 * 0.5, abs=0.05)
 
 
+def away(point):
+    """From the arm's first joint to a point above the table, on the level."""
+    x, y = point[0] - CARD.tools["arm"].chain[0].origin_m[0], point[1]
+    return np.array([x, y, 0.0]) / np.hypot(x, y)
+
+
 @pytest.mark.parametrize(
     ("frame", "yaw", "axis", "expected"),
     [
         (Frame.BASE, 0.0, "x", lambda p, r: np.array([1.0, 0.0, 0.0])),
         (Frame.BASE, math.pi, "x", lambda p, r: np.array([-1.0, 0.0, 0.0])),
-        (Frame.HEADING, 0.0, "x", lambda p, r: np.array([p[0], p[1], 0.0]) / np.hypot(p[0], p[1])),
+        (Frame.HEADING, 0.0, "x", lambda p, r: away(p)),
         (Frame.TOOL, 0.0, "z", lambda p, r: r[:, 2]),
     ],
 )

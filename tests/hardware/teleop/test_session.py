@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware import Observation, load_robot_card
+from hardware.errors import ConfigError
+from hardware.kinematics import tool_chains
+from hardware.robot import Box, ToolSpec
 from hardware.teleop import Event, LinkState, Operator, Reading, ScriptedDevice, load_mapping
 from hardware.teleop.mapping import Axis, Follow, Part, PartMode, TeleopMapping
 from hardware.teleop.reading import lost
@@ -53,9 +56,7 @@ class Bench:
 
 
 def tool(joints):
-    from hardware.kinematics import SerialChain
-
-    return SerialChain(CARD.kinematics, SPEC.names).tool_positions(joints[None])[0]
+    return tool_chains(CARD, SPEC.names)["arm"].tool_positions(joints[None])[0]
 
 
 def test_authority_lasts_while_the_deadman_is_held():
@@ -238,63 +239,178 @@ def test_a_leader_that_gives_no_number_is_not_followed():
     assert bench.joints == pytest.approx(HOME)
 
 
-# --- robots with several parts; no such card exists yet, so these mappings are not run on hardware ---------
+# --- robots with several parts ------------------------------------------------------------------------------
 
 
 def two_arms():
-    """A card of two SO-101 side by side, and the chain to each tool."""
-    from hardware.kinematics import SerialChain
-
+    """A card of two SO-101 side by side, 40 cm apart."""
     names = [f"{side}_{name}" for side in ("left", "right") for name in SPEC.names]
     limits = {f"{side}_{n}": limit for side in ("left", "right") for n, limit in SPEC.limits.items()}
     term = dataclasses.replace(CARD.observations["joint_position"], names=tuple(reversed(names)))
+    chain = CARD.tools["arm"].chain
+    tools = {}
+    for side, y in (("left", 0.2), ("right", -0.2)):
+        frames = [dataclasses.replace(f, name=f"{side}_{f.name}" if f.name else "") for f in chain]
+        x0, _, z0 = frames[0].origin_m
+        frames[0] = dataclasses.replace(frames[0], origin_m=(x0, y, z0))
+        tools[side] = ToolSpec(tuple(frames), Box((0.02, y - 0.1, 0.005), (0.42, y + 0.1, 0.42)))
     card = dataclasses.replace(
         CARD,
         commands={"joints": dataclasses.replace(SPEC, limits=limits)},
         observations={"joint_position": term},
-        kinematics=(),
-        workspace=None,
+        tools=tools,
     )
-    chains = {
-        side: SerialChain(
-            [dataclasses.replace(f, name=f"{side}_{f.name}" if f.name else "") for f in CARD.kinematics],
-            names,
-        )
-        for side in ("left", "right")
-    }
-    return card, names, chains
+    return card, names
 
 
-def test_two_arms_are_moved_each_by_its_own_controls():
-    card, names, chains = two_arms()
+def two_tools():
+    """A mapping of one stick a side."""
     base = load_mapping("gamepad_arm").parts["arm"]
     parts = {
         side: dataclasses.replace(
-            base, axes={"x": Axis(0.15, f"{side}_y"), f"{side}_gripper": Axis(1.0, f"{side}_trigger")}
+            base,
+            axes={
+                "x": Axis(0.15, f"{side}_y"),
+                "y": Axis(0.15, f"{side}_x"),
+                f"{side}_gripper": Axis(1.0, f"{side}_trigger"),
+            },
         )
         for side in ("left", "right")
     }
-    mapping = dataclasses.replace(load_mapping("gamepad_arm"), parts=parts)
-    operator = Operator(mapping, card, "joints", chains=chains)
-    measured = dict(zip(names, [*HOME, *HOME], strict=True))
-    # The measurement has another order than the command: bound by name.
-    values = np.array([measured[n] for n in card.observations["joint_position"].names])
-    now = 10**9
-    for controls in ({}, {}, {"right_shoulder": 1.0}, *[{"right_shoulder": 1.0, "left_y": 1.0}] * 10):
+    return dataclasses.replace(load_mapping("gamepad_arm"), parts=parts)
+
+
+def steer(operator, card, names, *readings):
+    """Let the robot be wherever the targets were last."""
+    now, posture = 10**9, dict(zip(names, [*HOME, *HOME], strict=True))
+    for controls in readings:
         now += TICK_NS
+        # The measurement has another order than the command: bound by name.
+        values = np.array([posture[n] for n in card.observations["joint_position"].names])
         state = Observation({"joint_position": values}, now, now)
         step = operator.step(Reading(True, now, controls), state, now)
-    moved = dict(zip(names, step.targets, strict=True))
-    assert [n for n in names if abs(moved[n] - measured[n]) > 1e-3] == [
+        if step.targets is not None:
+            posture = dict(zip(names, step.targets, strict=True))
+    return posture
+
+
+def test_two_arms_are_moved_each_by_its_own_controls():
+    card, names = two_arms()
+    start = dict(zip(names, [*HOME, *HOME], strict=True))
+    held = {"right_shoulder": 1.0}
+    moved = steer(
+        Operator(two_tools(), card, "joints"), card, names, {}, {}, held, *[held | {"left_y": 1.0}] * 10
+    )
+    assert [n for n in names if abs(moved[n] - start[n]) > 1e-3] == [
         "left_shoulder_lift",
         "left_elbow_flex",
         "left_wrist_flex",
     ]
 
 
-def test_a_humanoids_upper_body_is_mapped_by_names():
-    card, names, _ = two_arms()
-    card = dataclasses.replace(card, kind="humanoid")
+PAIR = load_robot_card("so101_pair_twin")
+PAIR_NAMES = PAIR.commands["joints"].names
+
+
+def sides_moved(before, after):
+    return {name.split("_")[0] for name in before if abs(after[name] - before[name]) > 1e-3}
+
+
+def test_each_arm_of_two_has_its_own_deadman():
+    operator = Operator(load_mapping("gamepad_pair"), PAIR, "joints")
+    start = dict(zip(PAIR_NAMES, [*HOME, *HOME], strict=True))
+    both = {"left_y": -1.0, "right_y": -1.0}
+    left, right = {"left_shoulder": 1.0}, {"right_shoulder": 1.0}
+
+    def drive(*readings):
+        return steer(operator, PAIR, PAIR_NAMES, {}, {}, *readings)
+
+    # Both sticks are pushed; an arm moves while its own shoulder button is held.
+    assert sides_moved(start, drive(*[both | left] * 8)) == {"left"}
+    assert sides_moved(start, drive(*[both | right] * 8)) == {"right"}
+    assert sides_moved(start, drive(*[both | left | right] * 8)) == {"left", "right"}
+    assert sides_moved(start, drive(*[both] * 8)) == set()
+    # The one that was let go stays while the other one goes on, and then goes on from where it is.
+    halfway = drive(*[both | left | right] * 8, *[both | right] * 2)
+    later = drive(*[both | left | right] * 8, *[both | right] * 10)
+    assert sides_moved(halfway, later) == {"right"}
+    again = drive(*[both | left | right] * 8, *[both | right] * 10, left | right, left | right)
+    assert sides_moved(later, again) == set()
+
+
+def test_a_loss_takes_the_authority_over_both_arms_and_both_deadmen_count_anew():
+    operator = Operator(load_mapping("gamepad_pair"), PAIR, "joints")
+    held = {"left_shoulder": 1.0, "left_y": -1.0}
+    steer(operator, PAIR, PAIR_NAMES, {}, {}, *[held] * 5)
+    assert operator.engaged
+    state = Observation({"joint_position": np.array([*HOME, *HOME])}, 2 * 10**9, 2 * 10**9)
+    step = operator.step(lost("gone"), state, 2 * 10**9)
+    assert step.released
+    assert step.targets is None
+    # Held through the loss, and the other one pressed as well: nothing, until both have been up.
+    now = 2 * 10**9
+    for controls, engaged in (
+        (held, False),
+        (held | {"right_shoulder": 1.0}, False),
+        ({}, False),
+        (held, True),
+    ):
+        now += TICK_NS
+        state = dataclasses.replace(state, stamp_ns=now, received_steady_ns=now)
+        assert operator.step(Reading(True, now, controls), state, now).engaged == engaged
+
+
+def test_the_page_moves_the_arm_that_its_switch_says():
+    operator = Operator(load_mapping("browser_pair"), PAIR, "joints")
+    start = dict(zip(PAIR_NAMES, [*HOME, *HOME], strict=True))
+    pad = {"engage": 1.0, "right_y": 1.0}
+    for sides in ({"left"}, {"right"}, {"left", "right"}):
+        controls = pad | dict.fromkeys(sides, 1.0)
+        assert sides_moved(start, steer(operator, PAIR, PAIR_NAMES, {}, {}, *[controls] * 8)) == sides
+
+
+def test_each_of_two_tools_stays_in_its_own_workspace():
+    card, names = two_arms()
+    held = {"right_shoulder": 1.0, "left_x": 1.0, "right_x": -1.0}
+    moved = steer(Operator(two_tools(), card, "joints"), card, names, {}, {}, *[held] * 100)
+    row = np.array([[moved[name] for name in names]])
+    y = {side: c.tool_positions(row)[0][1] for side, c in tool_chains(card, names).items()}
+    assert y == pytest.approx({"left": 0.3, "right": -0.3}, abs=2e-3)
+
+
+def test_a_part_in_space_is_a_tool_of_the_robot():
+    mapping = load_mapping("gamepad_arm")
+    mapping = dataclasses.replace(mapping, parts={"hand": mapping.parts["arm"]})
+    with pytest.raises(ConfigError, match="the robot has no tool 'hand'. Expected one of arm. To mend: name"):
+        Operator(mapping, CARD, "joints")
+
+
+def test_a_humanoids_hands_are_moved_in_space_and_its_waist_by_itself():
+    """A hand that is held in space stays where it is while the waist turns; one that is not goes with it."""
+    card = load_robot_card("g1_upper_twin")
+    names = card.commands["joints"].names
+    operator = Operator(load_mapping("gamepad_humanoid"), card, "joints")
+    chains = tool_chains(card, names)
+    posture = np.array([-0.1 if "shoulder_pitch" in n else 0.1 if "elbow" in n else 0.0 for n in names])
+    home = {side: chain.tool_positions(posture[None])[0] for side, chain in chains.items()}
+    held = {"left_shoulder": 1.0}
+    now = 10**9
+    for controls in ({}, {}, held, *[held | {"left_trigger": 1.0}] * 20):
+        now += TICK_NS
+        state = Observation({"joint_position": posture}, now, now)
+        step = operator.step(Reading(True, now, controls), state, now)
+        posture = posture if step.targets is None else step.targets
+    moved = dict(zip(names, posture, strict=True))
+    assert moved["waist_yaw_joint"] == pytest.approx(0.2, abs=1e-3)
+    assert moved["waist_roll_joint"] == moved["waist_pitch_joint"] == 0.0
+    hands = {side: chain.tool_positions(posture[None])[0] for side, chain in chains.items()}
+    assert hands["left"] == pytest.approx(home["left"], abs=6e-3)
+    assert [n for n in names if n.startswith("right") and moved[n] not in (0.0, 0.1, -0.1)] == []
+    assert np.linalg.norm(hands["right"] - home["right"]) > 0.05
+
+
+def test_parts_may_follow_a_suit_joint_by_joint():
+    card, names = two_arms()
     parts = {
         "arms": Part(
             PartMode.JOINTS, follow={n: Follow(n) for n in names if "gripper" not in n}, absolute=False
@@ -303,9 +419,7 @@ def test_a_humanoids_upper_body_is_mapped_by_names():
             PartMode.JOINTS, axes={"left_gripper": Axis(1.0, "a"), "right_gripper": Axis(1.0, "b")}
         ),
     }
-    mapping = dataclasses.replace(
-        load_mapping("so101_leader_arm"), robot_kind="humanoid", parts=parts, name="suit"
-    )
+    mapping = dataclasses.replace(load_mapping("so101_leader_arm"), parts=parts, name="suit")
     operator = Operator(mapping, card, "joints")
     values = np.zeros(12)
     now, lead = 10**9, dict.fromkeys(names, 0.0)

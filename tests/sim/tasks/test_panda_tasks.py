@@ -194,7 +194,7 @@ def test_the_inverse_kinematics_is_that_of_the_card():
 
     reach = PandaReach()
     card = load_robot_card("panda_push_t")
-    tool = kinematics.tool_positions(card, panda.JOINTS)
+    tool = kinematics.tool_chains(card, panda.JOINTS)["arm"].tool_positions
     for place in ([0.4, -0.2, 0.2], [0.65, 0.1, 0.06]):
         joints = reach.inverse(np.array(panda.HOME), np.array(place), pointing_down(0.3))
         position, rotation = reach.forward(joints)

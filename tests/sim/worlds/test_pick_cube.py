@@ -6,7 +6,7 @@ import pytest
 
 from hardware.errors import ConfigError
 from sim.experts.pick_cube import PickCubeExpert
-from sim.worlds import so101
+from sim.worlds import so101, so101_table
 from sim.worlds.pick_cube import PickCubeSettings, PickCubeWorld
 
 MS = 1_000_000
@@ -49,7 +49,7 @@ def test_the_cube_starts_anywhere_in_its_region_and_the_arm_near_home():
     yaw = 2 * np.arctan2(states[:, 12], states[:, 9])
     assert np.abs(yaw).max() <= np.pi / 4
     assert np.histogram(yaw, bins=4)[0].min() > 60
-    np.testing.assert_allclose(states[:, 8], so101.CUBE_EDGE_M / 2)
+    np.testing.assert_allclose(states[:, 8], so101_table.CUBE_EDGE_M / 2)
     offset = states[:, :6] - so101.HOME
     assert np.abs(offset).max() <= 0.06 + 1e-12
     assert offset.std(axis=0).min() > 0.02
@@ -144,7 +144,7 @@ def test_a_cube_that_is_held_on_the_table_is_no_success():
 
 def test_lifted_means_the_lowest_corner():
     made = world(0)
-    half, tilt = so101.CUBE_EDGE_M / 2, np.pi / 4
+    half, tilt = so101_table.CUBE_EDGE_M / 2, np.pi / 4
     made.data.qpos[9:13] = [np.cos(tilt / 2), np.sin(tilt / 2), 0.0, 0.0]
     for height, expected in ((0.05 + half * 1.40, False), (0.05 + half * 1.43, True)):
         made.data.qpos[6:9] = [0.2, 0.3, height]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardware.errors import ConfigError
-from sim.worlds import so101
+from sim.worlds import so101, so101_table
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def settle(model, joints, *, targets=None, seconds=1.0):
     """Let the servos hold a posture, with the cube far away."""
     data = mujoco.MjData(model)
     data.qpos[:6] = joints
-    data.qpos[6:9] = [0.22, 0.40, so101.CUBE_EDGE_M / 2]
+    data.qpos[6:9] = [0.22, 0.40, so101_table.CUBE_EDGE_M / 2]
     data.ctrl[:] = joints if targets is None else targets
     mujoco.mj_step(model, data, nstep=round(seconds / model.opt.timestep))
     return data
@@ -51,7 +51,7 @@ def test_the_wheel_gives_the_masses_and_the_total_is_that_of_the_arm(model):
     arm = sum(float(model.body_mass[i]) for i in range(model.nbody) if model.body(i).name != "cube")
     # 0.632 kg: seven printed parts and six servos of 55 g.
     assert arm == pytest.approx(0.632, abs=0.001)
-    assert float(model.body("cube").mass[0]) == pytest.approx(so101.CUBE_MASS_KG)
+    assert float(model.body("cube").mass[0]) == pytest.approx(so101_table.CUBE_MASS_KG)
 
 
 def test_physics_and_looks_have_the_same_state_and_the_same_motion(model, visual):

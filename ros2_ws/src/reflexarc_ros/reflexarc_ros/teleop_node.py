@@ -222,7 +222,8 @@ class TeleopNode(ReflexarcNode):
         """Press or release the control `service`, with which some mappings engage."""
         if self._operator.mapping.engage != SERVICE_CONTROL:
             response.success = False
-            response.message = f"{self._operator.mapping.name} engages with {self._operator.mapping.engage!r}"
+            controls = " or ".join(map(repr, self._operator.mapping.engages))
+            response.message = f"{self._operator.mapping.name} engages with {controls}"
             return response
         self._wants_service = bool(request.data)
         response.success, response.message = True, "engage" if request.data else "release"

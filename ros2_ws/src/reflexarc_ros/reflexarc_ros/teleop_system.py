@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.errors import ConfigError
-from hardware.teleop import DEVICES, load_mapping, mapping_names
+from hardware.teleop import DEVICES, load_mapping, mapping_name
 from hardware.teleop.binding import bind_mapping
 from reflexarc_ros.system import Argument, Robot
 
@@ -39,17 +39,7 @@ def find_mapping(arguments: Mapping[str, str], robot: Robot, interface: str) -> 
     name = arguments["teleop"]
     if not name:
         return ""
-    mapping = name if name.endswith(".yaml") else f"{name}_{robot.card.kind}"
-    if mapping not in mapping_names() and not name.endswith(".yaml"):
-        fitting = [
-            m.removesuffix(f"_{robot.card.kind}") for m in mapping_names() if m.endswith(robot.card.kind)
-        ]
-        raise ConfigError(
-            f"there is no mapping of {name!r} to robots of kind {robot.card.kind!r}",
-            where="argument 'teleop'",
-            expected="one of " + ", ".join(fitting) + ", or the path of a mapping",
-            mend="choose another device, or write a mapping",
-        )
+    mapping = mapping_name(name, robot.card)
     if arguments["pace"] == "lockstep":
         raise ConfigError(
             f"teleop:={name} in lockstep",

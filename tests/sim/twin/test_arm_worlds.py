@@ -1,4 +1,4 @@
-"""Protects the twins of the Panda: they begin as their tasks do, hold when nobody commands, and see."""
+"""Protects the twins of other arms: they begin as their tasks do, hold when nobody commands, and see."""
 
 import gymnasium
 import numpy as np
@@ -12,7 +12,12 @@ from hardware.robot import RobotCard
 from sim.twin.arm import ArmTwin
 from sim.twin.latency import NONE
 
-TASKS = {"panda_twin": "reflexarc/PegInsert-v0", "panda_push_t": "reflexarc/PushT-v0"}
+TASKS = {
+    "panda_twin": "reflexarc/PegInsert-v0",
+    "panda_push_t": "reflexarc/PushT-v0",
+    "so101_pair_twin": "reflexarc/PairPickCube-v0",
+    "g1_upper_twin": "reflexarc/TwoHandReach-v0",
+}
 
 
 @pytest.mark.parametrize(("card_name", "task"), TASKS.items())
@@ -24,10 +29,10 @@ def test_it_begins_as_its_task_does_with_that_seed_and_sees(card_name, task):
         assert set(seen) == set(observation)
         for name, value in observation.items():
             np.testing.assert_array_equal(seen[name], value)
-        image, stamp_ns = twin.read_camera("wrist")
-        camera = card.cameras["wrist"]
-        assert (image.shape, stamp_ns) == ((camera.height, camera.width, 3), 0)
-        assert image.std() > 10
+        for name, camera in card.cameras.items():
+            image, stamp_ns = twin.read_camera(name)
+            assert (image.shape, stamp_ns) == ((camera.height, camera.width, 3), 0)
+            assert image.std() > 10
         assert all(name in twin.description for name in twin.command_spec.names)
         assert not twin.success
 
