@@ -115,7 +115,7 @@ def test_unknown_command_names_those_of_the_group(capsys):
     assert cli.main(["export", "schemas"]) == 2
     text = capsys.readouterr().err
     assert "error: unknown command 'schemas'" in text
-    assert "expected  one of c, px4, numpy, raptor-published, schema" in text
+    assert "expected  one of c, px4, numpy, lerobot-card, raptor-published, schema" in text
     assert "to mend   did you mean 'schema'?" in text
 
 
@@ -132,6 +132,7 @@ def test_group_without_a_name_lists_its_commands(capsys):
     assert cli.main(["export", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["commands"]) == {
         "c",
+        "lerobot-card",
         "numpy",
         "px4",
         "raptor-published",
