@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "eval_peg_diffusion.json": "reflexarc eval arm diffusion/peg_insert --robot panda_twin",
     "eval_push_t_diffusion.json": "reflexarc eval arm diffusion/push_t --robot panda_push_t",
     "eval_arm_images.json": "reflexarc eval arm diffusion/pick_cube_images",
+    "eval_arm_act.json": "reflexarc eval arm lerobot/pick_cube",
     "eval_quadrotor.json": "reflexarc eval quadrotor",
     "eval_quadrotor_latency.json": "reflexarc eval quadrotor --latency card",
     "eval_raptor.json": "reflexarc eval raptor",

@@ -197,6 +197,11 @@ def _arm_images(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{what}, small diffusion policy that sees the cube through two cameras", figure
 
 
+def _arm_act(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for what, figure in _arm(d):
+        yield f"{what}, small ACT policy of LeRobot's", figure
+
+
 def _diffusion(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ours = d["rows"][1:]
     for row in ours:
@@ -324,6 +329,7 @@ _READERS = {
     "eval_expert_push_t": _expert,
     "eval_arm_diffusion": _arm_diffusion,
     "eval_arm_images": _arm_images,
+    "eval_arm_act": _arm_act,
     "eval_peg_diffusion": _expert,
     "eval_push_t_diffusion": _expert,
     "eval_quadrotor": _quadrotor,
