@@ -13,52 +13,13 @@ from policies.bc.config import TrainConfig
 from policies.bc.model import BcModule
 from policies.demonstrations.episode import Episode
 from policies.demonstrations.layout import Layout
-from policies.demonstrations.learner import Learner, Outcome, Progress, RollOut, Tick, learn
+from policies.demonstrations.learner import Learner
 from policies.demonstrations.pairs import Pairs
 from policies.demonstrations.statistics import fit_normalisation
 from policies.demonstrations.windows import make_windows, split_episodes
 
 # Of the checkpoints of an unfinished training.
 _VERSION = "reflexarc/bc/1"
-
-
-def fit(
-    config: TrainConfig,
-    episodes: Sequence[Episode],
-    *,
-    layout: Layout,
-    action_names: Sequence[str],
-    roll_out: RollOut[BcModule] | None = None,
-    progress: Progress | None = None,
-    tick: Tick | None = None,
-    accelerator: Any = None,  # noqa: ANN401
-) -> Outcome[BcModule]:
-    """Train a network, or go on with a training that was interrupted.
-
-    Every evaluation leaves a checkpoint in `config.out`; a later call with the same settings goes on from it
-    and ends with the same weights as if there had been no interruption. The same config, demonstrations,
-    versions, device and number of threads give the same weights. Torch's global random state is left as it
-    was. Started by `accelerate launch` in several processes, all of them compute gradients.
-
-    Args:
-        config: the hyper-parameters.
-        episodes: the demonstrations, at least two.
-        layout: the order of the observation vector.
-        action_names: the elements of an action, in the order of the demonstrations.
-        roll_out: counts the successes of a module in the task; None: the validation loss decides alone.
-        progress: is told every evaluation, those before an interruption too.
-        tick: is told every gradient step.
-        accelerator: of `policies.demonstrations.processes.make_accelerator`; None: one is made.
-
-    Returns:
-        The best weights and how they were found.
-
-    Raises:
-        ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
-            holds another training.
-    """
-    learner = BcLearner(config, episodes, layout, action_names, accelerator)
-    return learn(learner, roll_out=roll_out, progress=progress, tick=tick)
 
 
 class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -73,14 +34,20 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class BcLearner(Learner[BcModule]):
-    """A training between two gradient steps; see `fit` for what it needs and refuses.
+    """A training between two gradient steps; `policies.demonstrations.learner.learn` takes it to its end.
+
+    Torch's global random state is left as it was.
 
     Args:
         config: the hyper-parameters.
         episodes: the demonstrations, at least two.
         layout: the order of the observation vector.
         action_names: the elements of an action, in the order of the demonstrations.
-        accelerator: None: one is made.
+        accelerator: of `policies.demonstrations.processes.make_accelerator`; None: one is made.
+
+    Raises:
+        ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
+            holds another training.
     """
 
     config: TrainConfig

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware import schema
 from hardware.robot import RobotCard
@@ -19,6 +19,9 @@ from policies.demonstrations.episode import DemonstrationSet
 from policies.demonstrations.layout import Layout
 from policies.demonstrations.source import command_of
 from policies.provenance import command_line, git_commit, settings, versions
+
+if TYPE_CHECKING:
+    from policies.demonstrations.learner import Outcome
 
 CURVE_FILE = "learning_curve"
 _PATHS = ("out", "data", "interventions", "retrieve_from")
@@ -87,7 +90,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a learner says about itself."""
+    """What a method says about what it trained."""
 
     # Its method, as on the card.
     method: str
@@ -97,18 +100,10 @@ class Trained:
     horizon: int
     # Trained numbers in the network.
     parameters: int
-    # Training and held-out pairs.
-    training_pairs: int
-    validation_pairs: int
-    # All evaluations in order, and the one that the weights were chosen by.
-    history: Sequence[Evaluation]
-    best: Evaluation
     # What the loss is, for the learning curve.
     loss: str
     # The rest of the card: settings of the method, recurrent state by name.
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    # Processes that trained it together.
-    processes: int = 1
 
 
 def write_folder(
@@ -117,6 +112,9 @@ def write_folder(
     layout: Layout,
     demonstrations: DemonstrationSet,
     trained: Trained,
+    outcome: Outcome[Any],
+    *,
+    processes: int,
 ) -> None:
     """Write all of a policy folder but the weights, which must be there.
 
@@ -125,7 +123,9 @@ def write_folder(
         robot: the robot that the policy is made for.
         layout: the terms of its observation.
         demonstrations: what was learned from.
-        trained: what the learner says about itself.
+        trained: what the method says about the weights.
+        outcome: how the weights were found.
+        processes: how many trained them together.
     """
     folder = Path(config.out)
     card = _card(config, robot, layout, demonstrations.action_names, trained)
@@ -139,7 +139,7 @@ def write_folder(
     record = TrainingRecord(
         method=trained.method,
         command=command_line(
-            (*_launcher(trained.processes), "reflexarc", "train", trained.method),
+            (*_launcher(processes), "reflexarc", "train", trained.method),
             config,
             paths=_PATHS,
             skip=[name for name in FREE_SETTINGS if name != "out"],
@@ -153,16 +153,16 @@ def write_folder(
             sha256=demonstrations.sha256,
             episodes=len(demonstrations.episodes),
             steps=demonstrations.steps,
-            training_pairs=trained.training_pairs,
-            validation_pairs=trained.validation_pairs,
+            training_pairs=outcome.training_pairs,
+            validation_pairs=outcome.validation_pairs,
         ),
         parameters=trained.parameters,
-        metrics=trained.best,
+        metrics=outcome.best,
     )
     (folder / "card.yaml").write_text(schema.dump(card), encoding="utf-8")
     (folder / CONTROLLER_FILE).write_text(schema.dump(controller), encoding="utf-8")
     (folder / "training.yaml").write_text(schema.dump(record), encoding="utf-8")
-    write_curve(folder, trained.history, trained.best, loss=trained.loss)
+    write_curve(folder, outcome.history, outcome.best, loss=trained.loss)
 
 
 def _launcher(processes: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from policies.demonstrations.episode import Episode
 from policies.demonstrations.layout import Layout
-from policies.demonstrations.learner import Learner, Outcome, Progress, RollOut, Tick, learn
+from policies.demonstrations.learner import Learner
 from policies.demonstrations.pairs import Pairs
 from policies.demonstrations.statistics import ActionScaling, fit_normalisation
 from policies.demonstrations.windows import make_windows, split_episodes
@@ -21,45 +21,6 @@ from policies.diffusion.settings import MODEL_VERSION
 
 # Held-out pairs that an evaluation looks at, at most, and noise levels that it looks at each with.
 _VALIDATION_PAIRS = 1024
-
-
-def fit(
-    config: DiffusionConfig,
-    episodes: Sequence[Episode],
-    *,
-    layout: Layout,
-    action_names: Sequence[str],
-    roll_out: RollOut[DiffusionNetwork] | None = None,
-    progress: Progress | None = None,
-    tick: Tick | None = None,
-    accelerator: Any = None,  # noqa: ANN401
-) -> Outcome[DiffusionNetwork]:
-    """Train a network, or go on with a training that was interrupted.
-
-    Every evaluation leaves a checkpoint in `config.out`; a later call with the same settings goes on from it
-    and ends with the same weights as if there had been no interruption. The same config, demonstrations,
-    versions, device and number of threads give the same weights. Started by `accelerate launch` in several
-    processes, all of them compute gradients.
-
-    Args:
-        config: the hyper-parameters.
-        episodes: the demonstrations, at least two.
-        layout: the order of the observation vector.
-        action_names: the elements of an action, in the order of the demonstrations.
-        roll_out: counts the successes of a network in the task; None: the validation loss decides alone.
-        progress: is told every evaluation, those before an interruption too.
-        tick: is told every gradient step.
-        accelerator: of `policies.demonstrations.processes.make_accelerator`; None: one is made.
-
-    Returns:
-        The best weights and how they were found.
-
-    Raises:
-        ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
-            holds another training.
-    """
-    learner = DiffusionLearner(config, episodes, layout, action_names, accelerator)
-    return learn(learner, roll_out=roll_out, progress=progress, tick=tick)
 
 
 class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -85,7 +46,7 @@ class _Objective(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class DiffusionLearner(Learner[DiffusionNetwork]):
-    """A training between two gradient steps; see `fit` for what it needs and refuses.
+    """A training between two gradient steps; `policies.demonstrations.learner.learn` takes it to its end.
 
     All chance of a step comes from the seed and its number.
 
@@ -94,7 +55,11 @@ class DiffusionLearner(Learner[DiffusionNetwork]):
         episodes: the demonstrations, at least two.
         layout: the order of the observation vector.
         action_names: the elements of an action, in the order of the demonstrations.
-        accelerator: None: one is made.
+        accelerator: of `policies.demonstrations.processes.make_accelerator`; None: one is made.
+
+    Raises:
+        ConfigError: too few demonstrations, a term is missing in one, there is no such device, or the folder
+            holds another training.
     """
 
     config: DiffusionConfig

@@ -15,17 +15,14 @@ from hardware.errors import ConfigError
 from hardware.images import fit_image
 from hardware.robot import RobotCard
 from policies.card import ONNX_FILE, WEIGHTS_FILE
-from policies.checkpoint import CHECKPOINT_FILE, require_unfinished
-from policies.demonstrations.dagger import Round, train_rounds
-from policies.demonstrations.episode import DemonstrationSet
-from policies.demonstrations.folder import Evaluation, Trained, write_folder
+from policies.demonstrations.dagger import Round
+from policies.demonstrations.folder import Evaluation, Trained
 from policies.demonstrations.layout import Float32Array, Layout
 from policies.demonstrations.learner import Outcome, RollOut, Tick
-from policies.demonstrations.processes import loss_explained, make_accelerator, require_alike
 from policies.demonstrations.rollout import make_task, successes
-from policies.demonstrations.source import get_demonstrations
+from policies.demonstrations.training import Method, train_folder
 from policies.diffusion.config import DiffusionConfig
-from policies.diffusion.fit import fit
+from policies.diffusion.fit import DiffusionLearner
 from policies.diffusion.network import DiffusionNetwork
 from policies.diffusion.onnx_model import onnx_model
 
@@ -37,11 +34,7 @@ def train(
     tick: Tick | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> Path:
-    """Train a policy and write its folder, or go on with it.
-
-    The folder gets `card.yaml`, `controller.yaml`, `model.safetensors`, `model.onnx`, `training.yaml`
-    and `learning_curve.csv` / `.png`; while the training runs, a checkpoint. Of several processes, the main
-    one alone makes roll-outs, writes and tells.
+    """Train a policy and write its folder, or go on with it; see `train_folder`.
 
     Args:
         config: every setting.
@@ -53,51 +46,16 @@ def train(
         The policy folder.
 
     Raises:
-        ConfigError: no such robot, camera or device, demonstrations that do not fit, too few of them, the
-            folder holds another training, or another process of this one ended.
+        ConfigError: as `train_folder` does.
     """
-    if config.dagger_rounds:
-        return train_rounds(config, train, progress=progress, tick=tick, on_round=on_round)
-    folder = Path(config.out)
-    require_unfinished(folder)
-    robot = load_robot_card(config.robot)
-    layout = Layout.of(robot, config.observation, goal=config.goal)
-    _check_cameras(config, robot)
-    accelerator = make_accelerator(config)
-    with loss_explained(accelerator):
-        demonstrations = get_demonstrations(config, robot)
-        require_alike(accelerator, demonstrations.sha256, what="the demonstrations")
-        rolls_out = config.rollouts and accelerator.is_main_process
-        outcome = fit(
-            config,
-            demonstrations.episodes,
-            layout=layout,
-            action_names=demonstrations.action_names,
-            roll_out=make_roll_out(config, layout) if rolls_out else None,
-            progress=progress,
-            tick=tick,
-            accelerator=accelerator,
-        )
-    if accelerator.is_main_process:
-        _write(config, robot, layout, demonstrations, outcome, processes=accelerator.num_processes)
-    return folder
+    return train_folder(config, method=_METHOD, progress=progress, tick=tick, on_round=on_round)
 
 
-def _write(
-    config: DiffusionConfig,
-    robot: RobotCard,
-    layout: Layout,
-    demonstrations: DemonstrationSet,
-    outcome: Outcome[DiffusionNetwork],
-    *,
-    processes: int,
-) -> None:
-    folder = Path(config.out)
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(config: DiffusionConfig, outcome: Outcome[DiffusionNetwork], folder: Path) -> Trained:
     outcome.network.save(folder / WEIGHTS_FILE)
     (folder / ONNX_FILE).write_bytes(onnx_model(outcome.network))
     model = config.model()
-    trained = Trained(
+    return Trained(
         method="diffusion",
         description=(
             f"Diffusion policy from demonstrations of {config.task}: {config.denoiser.value},"
@@ -105,19 +63,9 @@ def _write(
         ),
         horizon=config.horizon - model.past_steps,
         parameters=outcome.network.parameter_count,
-        training_pairs=outcome.training_pairs,
-        validation_pairs=outcome.validation_pairs,
-        history=outcome.history,
-        best=outcome.best,
         loss="mean squared error of the denoiser",
-        card={
-            "history": config.observation_steps,
-            "parameters": model.as_parameters(),
-        },
-        processes=processes,
+        card={"history": config.observation_steps, "parameters": model.as_parameters()},
     )
-    write_folder(config, robot, layout, demonstrations, trained)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 def _check_cameras(config: DiffusionConfig, robot: RobotCard) -> None:
@@ -180,3 +128,6 @@ def make_roll_out(config: DiffusionConfig, layout: Layout) -> RollOut[DiffusionN
         return sum(successes(plan, environments, execute=config.execute, seeds=seeds))
 
     return count
+
+
+_METHOD = Method(DiffusionLearner, make_roll_out, _write, _check_cameras)

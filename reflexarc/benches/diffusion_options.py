@@ -226,16 +226,11 @@ def _changed(config: DiffusionConfig, changes: Mapping[str, Any]) -> DiffusionCo
 
 
 def _fit(config: DiffusionConfig, demonstrations: DemonstrationSet, tick: Any) -> DiffusionNetwork:  # noqa: ANN401
-    from policies.diffusion.fit import fit
+    from policies.demonstrations.learner import learn
+    from policies.diffusion.fit import DiffusionLearner
 
-    outcome = fit(
-        config,
-        demonstrations.episodes,
-        layout=_layout(config),
-        action_names=demonstrations.action_names,
-        tick=tick,
-    )
-    return outcome.network
+    names = demonstrations.action_names
+    return learn(DiffusionLearner(config, demonstrations.episodes, _layout(config), names), tick=tick).network
 
 
 def _count(config: DiffusionConfig, network: DiffusionNetwork) -> int:

@@ -11,9 +11,10 @@ import torch
 from hardware.cards.library import load_robot_card
 from hardware.errors import ConfigError
 from policies.bc.config import TrainConfig
-from policies.bc.fit import fit as fit_bc
+from policies.bc.fit import BcLearner
 from policies.card import PolicyTerm
 from policies.demonstrations import Episode, Layout, fit_normalisation, make_windows
+from policies.demonstrations.learner import learn
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.config import DiffusionConfig
 from policies.diffusion.fit import DiffusionLearner
@@ -104,18 +105,18 @@ def test_cloning_learns_nothing_from_what_the_policy_did(tmp_path):
     )
     episodes = [demonstration(n) for n in range(4)] + [attempt(seed=n) for n in range(4)]
 
-    def learn(episodes, config=config):
-        outcome = fit_bc(config, episodes, layout=LAYOUT, action_names=("a", "b"))
+    def learned(episodes, config=config):
+        outcome = learn(BcLearner(config, episodes, LAYOUT, ("a", "b")))
         return outcome, outcome.network.state_dict()
 
-    found, weights = learn(episodes)
+    found, weights = learned(episodes)
     assert found.best.validation_loss < 3.0
     # Another policy, the same expert: the same weights.
     other = [
         e if e.expert is None else dataclasses.replace(e, actions=np.where(e.expert[:, None], e.actions, 7.0))
         for e in episodes
     ]
-    _, again = learn(other, dataclasses.replace(config, out=str(tmp_path / "b")))
+    _, again = learned(other, dataclasses.replace(config, out=str(tmp_path / "b")))
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import policies.bc.train as bc
 from hardware.errors import ConfigError
 from policies.bc.config import TrainConfig
+from policies.demonstrations import training
 
 SMALL = {"hidden": (8,), "horizon": 4, "execute": 4, "steps": 40, "evaluate_every": 2, "batch_size": 8}
 
@@ -41,8 +42,8 @@ def main(folder: Path, demonstrations: str, other: str) -> None:
     bc.successes, bc.make_task = successes, make_task
     told = found["told"] = []
     config = TrainConfig(out=str(folder / "p"), data=demonstrations, rollouts=2, patience=2, **SMALL)
-    fit, outcomes = bc.fit, []
-    bc.fit = lambda *a, **k: outcomes.append(fit(*a, **k)) or outcomes[-1]
+    learn, outcomes = training.learn, []
+    training.learn = lambda *a, **k: outcomes.append(learn(*a, **k)) or outcomes[-1]
     bc.train(config, progress=lambda e: told.append(e.step))
     (outcome,) = outcomes
     found["steps"] = [evaluation.step for evaluation in outcome.history]

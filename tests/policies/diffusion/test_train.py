@@ -21,9 +21,10 @@ from policies.card import PolicyTerm, load_policy_card
 from policies.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from policies.controller import load_controller
 from policies.demonstrations import Episode, Layout
+from policies.demonstrations.learner import learn
 from policies.demonstrations.source import get_demonstrations
 from policies.diffusion.config import DiffusionConfig
-from policies.diffusion.fit import fit
+from policies.diffusion.fit import DiffusionLearner
 from policies.diffusion.settings import Denoiser, Prediction, Scheduler
 from policies.diffusion.train import train
 from sim.experts.collect import collect
@@ -71,7 +72,7 @@ def test_it_learns_to_choose_one_of_two_ways(tmp_path, denoiser):
         rollouts=0,
         device="cpu",
     )
-    outcome = fit(config, episodes, layout=layout, action_names=("x",))
+    outcome = learn(DiffusionLearner(config, episodes, layout, ("x",)))
     first, last = outcome.history[0], outcome.history[-1]
     assert last.training_loss < first.training_loss
     generator = torch.Generator().manual_seed(0)
