@@ -141,7 +141,7 @@ def _tasks() -> Mapping[str, _Task]:
 def _cube_is_lifted(frames: Frames) -> bool:
     """For the task's hold time before the end its underside was as high as the task asks for."""
     from sim.worlds.pick_cube import PickCubeSettings
-    from sim.worlds.so101 import CUBE_EDGE_M
+    from sim.worlds.so101_table import CUBE_EDGE_M
 
     settings = PickCubeSettings()
     heights = frames.terms["cube_position"][_held(frames, settings.hold_s), 2] - CUBE_EDGE_M / 2

@@ -58,6 +58,8 @@ class Pair(Stand):
         start = {}
 
         def begin():
+            # What moved before has to have come to rest: on a busy machine it goes on for a while.
+            wait_for(lambda: max(map(abs, self.speeds.values())) < 0.02, PATIENCE_S)
             start.update(self.joints)
             press()
 
