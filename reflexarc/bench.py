@@ -84,7 +84,7 @@ BENCHES: Mapping[str, Bench] = {
             Example("reflexarc bench diffusion-options", "every choice, three seeds; an hour"),
             Example(
                 "reflexarc bench diffusion-options --cameras front wrist --episodes 150",
-                "choices about images, three seeds; an hour and a half",
+                "choices about images, three seeds; two hours",
             ),
             Example(
                 "reflexarc bench diffusion-options --choices encoder --seeds 1 --steps 300", "one, quickly"

@@ -42,7 +42,8 @@ COMMANDS: Mapping[str, str] = {
     "diffusion.json": "reflexarc bench diffusion --chunks 1 --gradient-steps 1 --repeats 7",
     "imitation_options.json": "reflexarc bench imitation-options",
     "diffusion_options.json": "reflexarc bench diffusion-options",
-    "diffusion_image_options.json": "reflexarc bench diffusion-options --cameras front wrist --episodes 150",
+    "diffusion_image_options.json": "reflexarc bench diffusion-options --cameras front wrist"
+    " --choices crop --steps 1000 --episodes 150",
     "dagger.json": "reflexarc bench dagger",
     "recorder_crash.json": "reflexarc data crash-test --kills 200",
     "betaflight.json": "reflexarc eval betaflight",
