@@ -31,7 +31,7 @@ from policies.checkpoint import (
 from policies.demonstrations.config import FREE_SETTINGS, ImitationConfig
 from policies.demonstrations.folder import Evaluation
 from policies.demonstrations.optimise import average, warm_cosine
-from policies.demonstrations.processes import begin_trackers, make_accelerator, require_alike
+from policies.demonstrations.processes import begin_trackers, leave, make_accelerator, require_alike
 
 # Runs a network, on the CPU, in the task from so many seeds and counts the successes.
 type RollOut[N: nn.Module] = Callable[[N], int]
@@ -186,7 +186,9 @@ class Learner[N: nn.Module](abc.ABC):
 
     def finish(self) -> Outcome[N]:
         """Give the best weights, and leave the other processes."""
-        self.accelerator.end_training()
+        # What averages gradients keeps the connections open as long as anything keeps it.
+        del self._objective, self._optimiser
+        leave(self.accelerator)
         assert self._best is not None  # The last step is always evaluated.
         return Outcome(self._best_network.cpu().eval(), self._best, tuple(self.history), *self._pairs())
 

@@ -6,7 +6,9 @@ writes and tells, and hands the others what it found.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import hashlib
 import importlib.util
 import os
@@ -47,6 +49,8 @@ def make_accelerator(config: ImitationConfig) -> Any:  # noqa: ANN401
     Raises:
         ConfigError: no such device, it cannot compute with such numbers, or a tracker is not installed.
     """
+    # Imported later, it would keep the group of processes for ever: as default values of its functions.
+    import torch.distributed.nn.functional  # noqa: F401
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
@@ -99,6 +103,30 @@ def begin_trackers(accelerator: Any, config: ImitationConfig, settings: dict[str
     accelerator.init_trackers(
         config.name, init_kwargs={"wandb": {"dir": config.out, "name": config.name, "config": settings}}
     )
+
+
+def leave(accelerator: Any) -> None:  # noqa: ANN401
+    """Finish the trackers, and leave the other processes.
+
+    Threads of gloo that are alive while Python ends abort the process now and then ("terminate called without
+    an active exception"): they drop tensors, for which they want a lock that Python no longer gives. They end
+    with the last thing that refers to the group (https://github.com/pytorch/pytorch/issues/190489).
+
+    Args:
+        accelerator: of `make_accelerator`.
+    """
+    accelerator.free_memory()  # It refers to what it prepared.
+    gc.collect()
+    accelerator.end_training()
+
+
+@atexit.register
+def _leave_at_exit() -> None:
+    """What an error leaves behind: a refusal has to end with its own status, not by a signal."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
+        gc.collect()
+        distributed.destroy_process_group()
 
 
 def require_alike(accelerator: Any, found: str, *, what: str) -> None:  # noqa: ANN401

@@ -52,6 +52,8 @@ def main(folder: Path, demonstrations: str, other: str) -> None:
     for name, array in sorted(outcome.network.to_weights().as_mapping().items()):
         digest.update(name.encode() + array.tobytes())
     found["weights"] = digest.hexdigest()
+    names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    found["threads"] = [name for name in names if "gloo" in name]
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
