@@ -65,7 +65,7 @@ format: $(STAMP) ## Mend what ruff can mend
 	@$(RUN)/ruff format .
 
 .PHONY: types
-types: $(STAMP) ## Types: mypy, strict on the core that knows no ROS
+types: $(STAMP) ## Types: mypy, strict, where ROS is not
 	@echo "types      mypy"
 	@$(RUN)/mypy
 

@@ -81,7 +81,9 @@ def export_lerobot_card(config: LeRobotCardExport, output: Output) -> int:
     robot = load_robot_card(config.robot)
     inputs = read_config(config.folder)["input_features"]
     said = dict(_parse(word) for word in config.feature)
-    features = {name: said.pop(name, None) or _guess(name, spec, robot) for name, spec in inputs.items()}
+    features = {
+        name: said.pop(name) if name in said else _guess(name, spec, robot) for name, spec in inputs.items()
+    }
     features |= said
     path = config.folder / "card.yaml"
     before = path.read_bytes() if path.exists() else None

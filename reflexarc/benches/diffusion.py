@@ -331,7 +331,9 @@ def _network(config: DiffusionBench) -> DiffusionNetwork:
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         settings = _training(config, Path(folder)).model()
-        return DiffusionNetwork(settings, _identity(config)).eval().requires_grad_(False)
+        network = DiffusionNetwork(settings, _identity(config))
+    network.eval().requires_grad_(False)
+    return network
 
 
 def _identity(config: DiffusionBench) -> Normalisation:

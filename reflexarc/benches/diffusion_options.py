@@ -260,7 +260,7 @@ def _drawn_otherwise(
     network.table = usual
 
 
-def _row(name: str, successes: list[int], config: OptionsBench) -> dict[str, str | float | int | None]:
+def _row(name: str, successes: list[int], config: OptionsBench) -> dict[str, Any]:
     from sim.evaluation.statistics import wilson
 
     total = config.rollouts * len(successes)

@@ -18,8 +18,8 @@ from reflexarc.output import Progress
 
 _PUBLISHED = Path(__file__).parents[2] / "policies" / "raptor" / "published"
 # How a call is compiled for this machine, and for the Cortex-M4F.
-_HOST_OPTIONS = (("-O2",), ("-O3",))
-_CORTEX_OPTIONS = (("-Os",), ("-O2",), ("-O2", "-ffp-contract=fast"))
+_HOST_OPTIONS: tuple[tuple[str, ...], ...] = (("-O2",), ("-O3",))
+_CORTEX_OPTIONS: tuple[tuple[str, ...], ...] = (("-Os",), ("-O2",), ("-O2", "-ffp-contract=fast"))
 # Of a full use of the policy on a Cortex-M4F, libm with it: what the issue allows.
 INSTRUCTIONS_MAX, FLASH_MAX_BYTES = 20_000, 16 * 1024
 

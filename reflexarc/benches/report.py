@@ -36,7 +36,7 @@ class BenchReport:
     # The columns in order; the first holds the contender's name.
     columns: tuple[Column, ...]
     # One mapping a contender, with the columns' keys and any others.
-    rows: tuple[Mapping[str, str | float | int | None], ...]
+    rows: tuple[Mapping[str, Any], ...]
     # What the bench is about: ours over the reference, by a name that reads on from «0.27 ×».
     ratios: Mapping[str, float]
     # The machine before the measurement.

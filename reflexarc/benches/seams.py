@@ -232,7 +232,7 @@ def _attempt(
     commands = np.array([chunk.values[0] for chunk in answered])
     period_s = answered[0].step_ns * 1e-9
     borders = measure_borders(commands, indices, period_s=period_s, window_s=config.blend_s)
-    seams.disagreement_rad += _disagreements(kept.chunks, answered, indices)
+    seams.disagreement_rad += _disagreements(kept.chunks, answered, indices.tolist())
     seams.step_rad_s += borders.step_rad_s.tolist()
     seams.jerk_rad_s3 += borders.jerk_rad_s3.tolist()
     seams.inside_jerk_rad_s3 += borders.inside_jerk_rad_s3.tolist()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from sim.evaluation.fleet.evaluation import FleetReport, PolicyResult
     from sim.evaluation.fleet.measures import Estimate, Rate, Row
@@ -168,7 +169,7 @@ def _number(value: float, *, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def _table(title: str, *heads: str):  # noqa: ANN202, rich is imported late
+def _table(title: str, *heads: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold")

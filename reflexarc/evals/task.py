@@ -123,7 +123,7 @@ def card_of_task(task: str) -> RobotCard:
     from hardware.errors import ConfigError
     from sim.worlds.library import find_world
 
-    known = {}
+    known: dict[str, RobotCard] = {}
     for name in card_names():
         card = load_robot_card(name)
         of_card = str(card.parameters.get("task", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -117,7 +118,7 @@ def evaluate(controller: str, config: VehicleEval, output: Output) -> int:
                     course,
                     folder=data / name,
                     policy=policy,
-                    say=lambda text, name=name: output.log(f"{name}: {text}"),
+                    say=functools.partial(_log, output, name),
                 )
             except StageError as error:
                 errors[name] = error
@@ -140,6 +141,10 @@ def evaluate(controller: str, config: VehicleEval, output: Output) -> int:
         if report is not None:
             output.console.print(f"report: {report}", soft_wrap=True)
     return 0 if document["ok"] else 1
+
+
+def _log(output: Output, name: str, text: str) -> None:
+    output.log(f"{name}: {text}")
 
 
 def _require_raptor(name: str, *, where: str) -> None:

@@ -46,7 +46,7 @@ def write_report(
     title = f"{_NAMES[controller]}, flown by Reflexarc"
     is_ok = not errors and all(flight.landed for flight in flights.values())
     parts = [f"<header><h1>{escape(title)} {badge(is_ok)}</h1>{paragraph(_LEAD, 'lead')}</header>\n"]
-    rows = [
+    rows: list[list[str | bool | None]] = [
         [
             name,
             flight.firmware or "–",

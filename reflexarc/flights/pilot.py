@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -141,9 +142,7 @@ class _Flight:
         for phase in plan.phases:
             self._say(phase.title.lower())
             end_s = phase.end_s if np.isfinite(phase.end_s) else phase.start_s + _PAUSE_S
-            self._wait(
-                lambda end_s=end_s: self._time_s() >= end_s, end_s + _PATIENCE_S, f"the end of {phase.title}"
-            )
+            self._wait(self._passed(end_s), end_s + _PATIENCE_S, f"the end of {phase.title}")
             if observer.status("robot_node").values.get("phase") != "following commands":
                 raise self._log.error(
                     f"the flight ended early: {observer.status('robot_node').message or 'no reason given'}"
@@ -153,7 +152,7 @@ class _Flight:
         self.gate = gate_counts(observer)
         self._ask("land", _LAND_S)
         rest_s = self._time_s() + _REST_S
-        self._wait(lambda: self._time_s() >= rest_s, _PATIENCE_S, "the last observations")
+        self._wait(self._passed(rest_s), _PATIENCE_S, "the last observations")
 
     def _arm(self) -> None:
         """Arm as soon as the firmware will: sensors are calibrated first, estimators settle."""
@@ -166,7 +165,7 @@ class _Flight:
             if time.monotonic() >= deadline_s:
                 raise self._log.error(f"it did not arm: {'silence' if answer is None else answer.message}")
             end_s = time.monotonic() + 0.5
-            self._wait(lambda end_s=end_s: time.monotonic() >= end_s, _PATIENCE_S, "")
+            self._wait(functools.partial(_is_past, end_s), _PATIENCE_S, "")
 
     def _ask(self, service: str, timeout_s: float) -> None:
         answer = self.observer.ask(f"robot_node/{service}", timeout_s=timeout_s)
@@ -184,10 +183,17 @@ class _Flight:
         if not self._runner.is_running:
             raise self._log.error(f"the system ended: {self._runner.failed or 'no reason given'}")
 
+    def _passed(self, time_s: float) -> Callable[[], bool]:
+        return lambda: self._time_s() >= time_s
+
     def _time_s(self) -> float:
         """Seconds since the reference began, by the newest observation."""
         latest = self.observer.latest
         return 0.0 if latest is None else (latest.stamp_ns - self.start_ns) * 1e-9
+
+
+def _is_past(end_s: float) -> bool:
+    return time.monotonic() >= end_s
 
 
 def _judge(

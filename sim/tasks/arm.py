@@ -25,8 +25,8 @@ _RENDER_SIZE = (640, 480)
 _BOUNDS = {"rad": 4.0, "rad/s": 100.0, "m": 20.0, "quaternion": 1.01}
 
 
-class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignore[misc]
-    """A task with an arm.
+class ArmEnv[S](gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignore[misc]
+    """A task with an arm; a subclass names its world.
 
     An action is the joint position targets in the order of the world's `JOINTS`, rad. An observation
     has the terms that the world measures, under the names of the robot card, and, when asked for, its
@@ -34,26 +34,34 @@ class ArmEnv(gymnasium.Env[dict[str, NDArray[Any]], FloatArray]):  # type: ignor
     terminates, and 0 before. `info["success"]` is a bool; `info["time_s"]` the time since the start.
 
     Args:
-        world: the physics.
+        settings: of the world: where things start and what counts as success; None: the usual ones.
         image_size: width and height of the images in the observation; None: no images.
-        duration_s: when the episode is truncated.
+        duration_s: when the episode is truncated; None: the world's `DURATION_S`.
         render_mode: `rgb_array`, or None.
 
     Raises:
         ConfigError: an image size or duration that is not positive, or an unknown render mode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    # The physics: an `ArmWorld` that takes such settings.
+    WORLD: ClassVar[type[Any]]
+    metadata: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        """Tell Gymnasium how often the world acts."""
+        cls.metadata = {"render_modes": ["rgb_array"], "render_fps": cls.WORLD.CONTROL_HZ}
 
     def __init__(
         self,
-        world: ArmWorld,
         *,
-        image_size: tuple[int, int] | None,
-        duration_s: float,
-        render_mode: str | None,
+        settings: S | None = None,
+        image_size: tuple[int, int] | None = None,
+        duration_s: float | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        """Build the spaces."""
+        """Build the world and the spaces."""
+        world: ArmWorld = self.WORLD(settings=settings)
+        duration_s = world.DURATION_S if duration_s is None else duration_s
         self._name = world.TASK
         if render_mode not in (None, "rgb_array"):
             raise self._bad("render_mode", render_mode, "rgb_array or None")

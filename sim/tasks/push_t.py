@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from sim.tasks.arm import ArmEnv
 from sim.worlds.push_t import PushTSettings, PushTWorld
 
-CONTROL_HZ = PushTWorld.CONTROL_HZ
 
-
-class PushTEnv(ArmEnv):
+class PushTEnv(ArmEnv[PushTSettings]):
     """Push the T onto its goal: success when it covers the share that the settings ask for (0.90).
 
     An action is seven joint position targets in the order of `sim.worlds.panda.JOINTS`, rad, ten times a
@@ -19,31 +15,6 @@ class PushTEnv(ArmEnv):
     (4,) quaternions w, x, y, z; and, when asked for, the images `front` and `wrist`. The goal stays where it
     is (`sim.worlds.push_t.GOAL`). `info["coverage"]` is the share of the goal that is covered, 0 to 1.
     Reward, end and the rest of info: as `sim.tasks.arm.ArmEnv` says.
-
-    Args:
-        settings: where the T starts and what counts as success.
-        image_size: width and height of the images in the observation; None: no images.
-        duration_s: when the episode is truncated.
-        render_mode: `rgb_array`, or None.
-
-    Raises:
-        ConfigError: an image size or duration that is not positive, or an unknown render mode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {**ArmEnv.metadata, "render_fps": CONTROL_HZ}
-
-    def __init__(
-        self,
-        *,
-        settings: PushTSettings | None = None,
-        image_size: tuple[int, int] | None = None,
-        duration_s: float = PushTWorld.DURATION_S,
-        render_mode: str | None = None,
-    ) -> None:
-        """Build the world."""
-        super().__init__(
-            PushTWorld(settings=settings),
-            image_size=image_size,
-            duration_s=duration_s,
-            render_mode=render_mode,
-        )
+    WORLD = PushTWorld
