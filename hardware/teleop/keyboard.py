@@ -98,6 +98,10 @@ class KeyboardWindow:
                 self._was_closed = True
                 self.close()
                 return lost("the window was closed")
+        if not pygame.display.get_active():
+            # Nobody sees it. What the window system says late of a window that is gone does not count.
+            self._has_focus = False
+            self._held.clear()
         pressed, self._pressed = frozenset(self._pressed), set()
         if not self._has_focus:
             return lost("the window has lost the focus: click on it")

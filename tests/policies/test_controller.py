@@ -209,9 +209,11 @@ def test_a_policy_that_raises_in_the_thread_is_reported_and_asked_again():
 
 def test_a_reset_forgets_what_is_under_way(gate):
     policy = Ramp()
-    policy.before.append(lambda observation: gate.wait(60))
+    begun = threading.Event()
+    policy.before.append(lambda observation: (begun.set(), gate.wait(60)))
     controller = make(policy, InferenceThread)
     run(controller, 0, 3)
+    assert begun.wait(60)
     threading.Timer(0.05, gate.set).start()
     controller.reset(1)
     asked = len(policy.stamps)

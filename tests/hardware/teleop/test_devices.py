@@ -155,6 +155,20 @@ def test_without_the_focus_the_keyboard_is_lost_and_no_key_stays_down(window):
     assert device.read(3).controls == {}
 
 
+def test_a_hidden_window_takes_no_keys_although_they_come_late(window, monkeypatch):
+    device, pygame = window
+    monkeypatch.setattr(pygame.display, "get_active", lambda: False)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWFOCUSGAINED))
+    key(pygame, pygame.KEYDOWN, "w")
+    assert not device.read(1).connected
+    monkeypatch.undo()
+    assert not device.read(2).connected
+    pygame.event.post(pygame.event.Event(pygame.WINDOWFOCUSGAINED))
+    reading = device.read(3)
+    assert reading.connected
+    assert (reading.controls, reading.pressed) == ({}, frozenset())
+
+
 def test_a_closed_window_stays_closed(window):
     device, pygame = window
     pygame.event.post(pygame.event.Event(pygame.QUIT))
