@@ -73,6 +73,12 @@ def list_episodes(folder: Path) -> tuple[EpisodeFile, ...]:
     return tuple(sorted(found, key=lambda file: file.number))
 
 
+def misnamed(folder: Path) -> tuple[Path, ...]:
+    """Find MCAP files whose names are no episode's: nothing that takes a whole folder looks at them."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return tuple(p for p in files if p.name.endswith((SUFFIX, PART_SUFFIX)) and not _NAME.fullmatch(p.name))
+
+
 def next_number(folder: Path) -> int:
     """Give the number after the highest one, half-written episodes included; 0 in an empty folder."""
     return max((file.number for file in list_episodes(folder)), default=-1) + 1

@@ -67,11 +67,11 @@ def export_recordings(
             skipped, everything that is wrong with any episode.
     """
     selection = selection or Selection()
-    paths = finished(source)
+    skipped: list[Skipped] = []
+    paths = _readable(source, selection, skipped)
     robot = card or card_of(Episode.open(paths[0]))
     for path in paths:
         check_card(card_of(Episode.open(path)), robot, where=str(path))
-    skipped: list[Skipped] = []
     chosen = _select(paths, selection, skipped)
     if not selection.skip_faulty:
         _check_all(chosen, robot, config)
@@ -111,7 +111,7 @@ def sample_recordings(
         ConfigError: as `export_recordings`.
     """
     selection = selection or Selection()
-    for path in _select(finished(source), selection, []):
+    for path in _select(_readable(source, selection, []), selection, []):
         episode = Episode.open(path)
         check_card(card_of(episode), card, where=str(path))
         try:
@@ -121,6 +121,39 @@ def sample_recordings(
                 raise
             continue
         yield from pieces
+
+
+def recorded_card(source: Path, *, selection: Selection | None = None) -> RobotCard:
+    """Give the robot card inside the first recording of a folder.
+
+    Args:
+        source: a folder of recordings, or one of them.
+        selection: whether those that cannot be read are left out.
+
+    Raises:
+        ConfigError: no episode, or a recording that cannot be read or holds no card.
+    """
+    return card_of(Episode.open(_readable(source, selection or Selection(), [])[0]))
+
+
+def _readable(source: Path, selection: Selection, skipped: list[Skipped]) -> list[Path]:
+    """The finished episodes that can be opened and hold a card."""
+    paths = finished(source)
+    found: list[Path] = []
+    faults: list[ConfigError] = []
+    for path in paths:
+        try:
+            card_of(Episode.open(path))
+        except ConfigError as error:
+            faults.append(error)
+            skipped.append(Skipped(path.name, error.what))
+        else:
+            found.append(path)
+    if faults and not (selection.skip_faulty and found):
+        if len(faults) == 1:
+            raise faults[0]
+        raise ConfigErrors(faults, where=f"{len(faults)} of {len(paths)} episodes cannot be read")
+    return found
 
 
 def _select(paths: Sequence[Path], selection: Selection, skipped: list[Skipped]) -> list[Path]:

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import keyword
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,7 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
 
     kind, arguments = resolve(command.config), list(arguments)
     file: list[Any] = []
+    given: Path | None = None
     if command.takes_file:
         file = [
             ("config", Annotated[Path | None, tyro.conf.arg(help=FILE_HELP)], dataclasses.field(default=None))
@@ -139,13 +141,18 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
         ],
         frozen=True,
     )
-    found: Any = tyro.cli(
-        together,
-        prog=" ".join(("reflexarc", *path)),
-        description=describe(command),
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.EnumChoicesFromValues),
-    )
+    try:
+        found: Any = tyro.cli(
+            together,
+            prog=" ".join(("reflexarc", *path)),
+            description=describe(command),
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.EnumChoicesFromValues),
+        )
+    except SystemExit as end:
+        if end.code and given is not None:
+            print(f"Settings that are not on the command line are those of {given}.", file=sys.stderr)
+        raise
     return getattr(found, settings), Output(json=found.json)
 
 

@@ -76,6 +76,7 @@ def list_files(config: ListConfig, output: Output) -> int:
         ConfigError: there is no such folder.
     """
     rows = [_describe(file) for file in _list(config.folder)]
+    _tell_misnamed(config.folder, output)
     output.result({"folder": config.folder, "episodes": rows})
     if output.json:
         return 0
@@ -153,7 +154,7 @@ def verify_files(config: VerifyConfig, output: Output) -> int:
     """
     from recording.repair import verify
 
-    paths = _expand(config.paths)
+    paths = _expand(config.paths, output)
     found = []
     with output.progress("verifying") as progress:
         for done, path in enumerate(paths):
@@ -189,7 +190,7 @@ def repair_files(config: RepairConfig, output: Output) -> int:
     for folder in config.paths:
         if folder.is_file():
             continue
-        _expand((folder,))
+        _expand((folder,), output)
         for file in list_episodes(folder):
             if file.state is FileState.HALF_WRITTEN:
                 chosen.append(file.path)
@@ -268,7 +269,14 @@ def _list(folder: Path) -> tuple[EpisodeFile, ...]:
     return list_episodes(folder)
 
 
-def _expand(paths: tuple[Path, ...]) -> list[Path]:
+def _tell_misnamed(folder: Path, output: Output) -> None:
+    from recording.folder import misnamed
+
+    for path in misnamed(folder):
+        output.log(f"{path}: left out, its name is no episode's (episode_000012.mcap); name the file itself")
+
+
+def _expand(paths: tuple[Path, ...], output: Output) -> list[Path]:
     """Every episode of folders, and single files."""
     from hardware.errors import ConfigError
     from recording.folder import FileState
@@ -279,6 +287,7 @@ def _expand(paths: tuple[Path, ...]) -> list[Path]:
         if path.is_file():
             found.append(path)
             continue
+        _tell_misnamed(path, output)
         files = [file.path for file in _list(path) if file.state is not FileState.RECORDING]
         if not files:
             raise ConfigError(

@@ -83,15 +83,16 @@ def export(config: ExportConfig, output: Output) -> int:
     if config.rerun:
         return _export_rerun(config, output)
     from hardware.cards.library import load_robot_card
-    from recording.episode import Episode
-    from recording.folder import finished
-    from recording.lerobot_export import Selection, card_of, export_recordings
+    from recording.lerobot_export import Selection, export_recordings, recorded_card
     from recording.metadata import Outcome
     from recording.sampling import SamplingConfig
 
-    card = (
-        load_robot_card(config.robot) if config.robot else card_of(Episode.open(finished(config.source)[0]))
-    )
+    outcomes = () if config.failures else (Outcome.SUCCESS, Outcome.UNKNOWN)
+    selection = Selection(outcomes=outcomes, skip_faulty=config.skip_faulty)
+    if config.robot:
+        card = load_robot_card(config.robot)
+    else:
+        card = recorded_card(config.source, selection=selection)
     fastest_hz = max(spec.rate_hz for spec in card.observations.values())
     sampling = SamplingConfig(
         fps=config.fps or round(fastest_hz),
@@ -99,14 +100,13 @@ def export(config: ExportConfig, output: Output) -> int:
         cameras=config.cameras,
         stale_periods=config.stale_periods,
     )
-    outcomes = () if config.failures else (Outcome.SUCCESS, Outcome.UNKNOWN)
     with output.progress("exporting") as progress:
         record, skipped = export_recordings(
             config.source,
             config.out,
             sampling,
             card=card,
-            selection=Selection(outcomes=outcomes, skip_faulty=config.skip_faulty),
+            selection=selection,
             video=not config.image_files,
             progress=progress,
         )

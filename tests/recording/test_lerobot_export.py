@@ -11,9 +11,15 @@ from sets import CARD, MS, arm_card, record
 
 from hardware import schema
 from hardware.errors import ConfigError
-from recording import EventKind
+from recording import Episode, EventKind
 from recording.card_diff import card_differences
-from recording.lerobot_export import Selection, export_recordings
+from recording.lerobot_export import (
+    Selection,
+    card_of,
+    export_recordings,
+    recorded_card,
+    sample_recordings,
+)
 from recording.lerobot_set import ExportRecord, open_set, read_card, read_info, table_hashes
 from recording.sampling import SamplingConfig
 
@@ -149,6 +155,24 @@ def test_failed_and_faulty_episodes_are_left_out_and_named(folder, tmp_path):
         folder, tmp_path / "all", ALL, selection=Selection(outcomes=(), skip_faulty=True)
     )
     assert [e.success for e in everything.episodes] == [True, True, False]
+
+
+def test_an_episode_that_cannot_be_read_ends_an_export_or_is_left_out(folder, tmp_path):
+    first, whole = folder / "episode_000000.mcap", folder / "episode_000001.mcap"
+    first.write_bytes(b"")
+    with pytest.raises(ConfigError, match="the file is empty"):
+        export_recordings(folder, tmp_path / "set", ALL)
+    skip = Selection(skip_faulty=True)
+    made, skipped = export_recordings(folder, tmp_path / "set", ALL, selection=skip)
+    assert (len(made.episodes), skipped[0].source, skipped[0].reason) == (1, first.name, "the file is empty")
+    assert recorded_card(folder, selection=skip) == card_of(Episode.open(whole))
+    assert len(list(sample_recordings(folder, ALL, card=recorded_card(whole), selection=skip))) == 1
+    whole.write_bytes(b"junk junk junk junk")
+    for selection in (skip, Selection()):
+        with pytest.raises(ConfigError, match="2 of 2 episodes cannot be read") as raised:
+            export_recordings(folder, tmp_path / "none", ALL, selection=selection)
+        assert "this is no MCAP file" in str(raised.value)
+    assert not (tmp_path / "none").exists()
 
 
 def test_nothing_is_left_behind_and_nothing_is_overwritten(folder, tmp_path):

@@ -64,6 +64,17 @@ def test_list_marks_what_deserves_a_look(tmp_path, capsys):
     assert "3 to look at" in text
 
 
+def test_a_file_whose_name_is_no_episodes_is_told(tmp_path, capsys):
+    record(tmp_path, 0).rename(tmp_path / "good.mcap")
+    record(tmp_path, 1)
+    for command, counted in (("list", "1 episodes"), ("verify", "1 files")):
+        assert main(["data", command, str(tmp_path)]) == 0
+        said = capsys.readouterr()
+        assert counted in said.out
+        assert "good.mcap: left out, its name is no episode's" in said.err
+    assert main(["data", "verify", str(tmp_path / "good.mcap")]) == 0
+
+
 def test_what_somebody_wrote_into_an_episode_is_shown_as_it_is(tmp_path, capsys):
     record(tmp_path, 0, instruction="pick [the] cube [/red]")
     for words in (["list", str(tmp_path)], ["show", str(episode_path(tmp_path, 0))]):

@@ -138,7 +138,7 @@ def from_file(method, *words):
 
 # `reflexarc train raptor` takes no file.
 RECORDS = sorted(
-    (*ROOT.glob("policies/bc/*/training.yaml"), *ROOT.glob("policies/diffusion/*/training.yaml"))
+    path for of in ("bc", "diffusion", "lerobot") for path in ROOT.glob(f"policies/{of}/*/training.yaml")
 )
 
 
@@ -159,6 +159,16 @@ def test_a_file_of_settings_gives_what_the_command_line_does_not(tmp_path):
     found = from_file("diffusion", "--steps", "40", "--config", str(path), "--out", "p")
     assert (found.steps, found.noise_std_rad, found.inpaint) == (40, 0.5, False)
     assert (found.encoder, found.cameras) == ((), ("front", "wrist"))
+
+
+def test_a_value_that_the_command_line_refuses_is_traced_to_the_file(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("steps: many\n")
+    with pytest.raises(SystemExit):
+        from_file("diffusion", "--config", str(path), "--out", "p")
+    said = capsys.readouterr().err
+    assert "--steps" in said
+    assert f"are those of {path}." in said
 
 
 @pytest.mark.parametrize(
