@@ -129,7 +129,7 @@ def parse(path: Sequence[str], command: Command, arguments: Sequence[str]) -> tu
             arguments = [*words_of(given, kind, path[-1]), *arguments]
     settings = path[-1].replace("-", "_")
     if keyword.iskeyword(settings):
-        settings += "_"
+        settings = "_".join(path)
     flat: Any = tyro.conf.OmitArgPrefixes
     # The settings and --json side by side, so that every command has the flag and none declares it.
     together = dataclasses.make_dataclass(
