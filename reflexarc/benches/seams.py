@@ -327,7 +327,8 @@ def _draw(found: Mapping[tuple[float, str], Seams], config: SeamsBench) -> None:
             axis.plot(at, p95, "_", color="black", markersize=12)
         axis.set_xticks(x, [f"{delay_s * 1e3:.0f} ms" for delay_s in config.delays_s])
         axis.set_title(title + " (line: 95 %)", fontsize=10)
-    axes[0, 0].legend(loc="upper left")
+    bars, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(bars, names, loc="outside upper center", ncols=len(names))
     axis, delay_s = axes[1, 1], config.delays_s[-1]
     # The joint with the largest range shows most.
     joint = int(np.max([np.ptp(found[delay_s, name].example, axis=0) for name in ways], axis=0).argmax())
