@@ -142,7 +142,7 @@ BENCHES: Mapping[str, Bench] = {
         function="measure",
         description="How smoothly chunks join while a policy thinks: switched, blended, in-painted.",
         examples=(
-            Example("reflexarc bench seams", "the diffusion policy that comes with Reflexarc; a minute or two"),
+            Example("reflexarc bench seams", "the diffusion policy that comes with us; a minute or two"),
             Example("reflexarc bench seams --episodes 2 --delays-s 0.12 --plot seams.png", "quickly, drawn"),
         ),
     ),
